@@ -1,0 +1,198 @@
+"""Typed settings of every process: from the environment, else a file, else the embedded stack, else defaults.
+
+Must not know what the settings are used for: it reads, checks and hides secrets.
+
+Order, the first that has a value wins:
+
+1. environment: `AFTERSALES_<NAME>`, upper case, e.g. `AFTERSALES_BOOTSTRAP_SERVERS`
+2. a YAML file: the path in `AFTERSALES_SETTINGS`, else `aftersales.yaml` in the working directory if it is there
+3. `<directory>/stack.json`, written by a running embedded stack (only `bootstrap_servers`, `clickhouse_dsn`
+   and `pseudonym_key_file`)
+4. the defaults below
+"""
+
+import json
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+import yaml
+
+from streams.errors import Refused
+
+PREFIX = "AFTERSALES_"
+SECRETS = frozenset({"sasl_password", "pseudonym_key"})
+
+
+class SettingsError(Refused):
+    """A setting is missing or wrong; the text names it, its value (unless secret) and what to do."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings. Seconds end in `_s`; an empty string means not set."""
+
+    # Where the servers are
+    bootstrap_servers: str = ""
+    """Kafka brokers, `host:port,host:port`."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str = ""
+    sasl_password: str = ""
+    ssl_cafile: str = ""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
+    clickhouse_dsn: str = ""
+    """`http[s]://user:password@host:port/database`; the database is `aftersales` when the path is empty."""
+    replication_factor: int = 1
+    """Of the topics that `topics apply` creates and of changelogs."""
+
+    # Identity of this installation
+    namespace: str = "aftersales"
+    """First part of topic names, consumer groups and transactional ids."""
+    generation: str = "g1"
+    """Generation of facts that this pipeline writes; a rebuild from the source topics is a new one."""
+    pseudonym_key: str = ""
+    """Secret key of customer pseudonyms (HMAC-SHA256), never rotated; or a file with it:"""
+    pseudonym_key_file: str = ""
+
+    # Embedded stack
+    directory: str = ".aftersales"
+    """Data, logs and `stack.json` of the embedded stack."""
+    cache: str = ""
+    """Kafka's jars and start-up cache; empty: `$XDG_CACHE_HOME/aftersales`, else `~/.cache/aftersales`."""
+    kafka_port: int = 0
+    """Port of the embedded broker; 0: a free one."""
+    clickhouse_port: int = 0
+    kafka_heap: str = "256m"
+
+    # Delivery
+    worker_name: str = "worker"
+    """Stable name of a worker process; keeps its tasks at home after a restart."""
+    static_membership: bool = False
+    """Join groups as a static member called `worker_name`; names must then be unique within a group."""
+    session_timeout_s: float = 6.0
+    heartbeat_interval_s: float = 1.0
+    rebalance_timeout_s: float = 30.0
+    transaction_timeout_s: float = 20.0
+    deadline_s: float = 60.0
+    """Longest time a join, a restore or a batch may stand still before the process ends."""
+    ready_file: str = ""
+    """Touched when a worker is ready, removed when it is not (a readiness probe for orchestrators)."""
+
+    @property
+    def cache_path(self) -> Path:
+        """The cache folder."""
+        if self.cache:
+            return Path(self.cache).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aftersales"
+
+    def kafka_options(self) -> dict[str, Any]:
+        """Connection arguments shared by all aiokafka clients."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": require(self.bootstrap_servers, "bootstrap_servers"),
+            "security_protocol": self.security_protocol,
+        }
+        if self.security_protocol.startswith("SASL"):
+            options |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self.sasl_password,
+            }
+        if self.security_protocol.endswith("SSL"):
+            context = ssl.create_default_context(cafile=self.ssl_cafile or None)
+            if self.ssl_certfile:
+                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile or None)
+            options["ssl_context"] = context
+        return options
+
+    def pseudonym_secret(self) -> bytes:
+        """The key of customer pseudonyms. Raises SettingsError when there is none."""
+        if self.pseudonym_key:
+            return self.pseudonym_key.encode()
+        path = require(self.pseudonym_key_file, "pseudonym_key_file")
+        try:
+            return Path(path).read_bytes().strip()
+        except OSError as error:
+            raise SettingsError(f"pseudonym_key_file {path}: {error.strerror}") from None
+
+    def shown(self) -> dict[str, str]:
+        """Every setting as text, secrets hidden."""
+        shown = {}
+        for name, value in msgspec.structs.asdict(self).items():
+            if name in SECRETS:
+                value = "(set)" if value else ""
+            if name == "clickhouse_dsn":
+                value = without_password(value)
+            shown[name] = str(value)
+        return shown
+
+
+def require(value: str, name: str) -> str:
+    """`value`, or a SettingsError that says how to set it."""
+    if value:
+        return value
+    raise SettingsError(
+        f"{name} is not set: start the embedded stack with `aftersales up`, or set {PREFIX}{name.upper()}"
+    )
+
+
+def without_password(url: str) -> str:
+    """A URL with its password replaced by `***`."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Settings from environment, file, embedded stack and defaults; `overrides` (None is ignored) win over all.
+
+    Raises SettingsError for an unknown name, a wrong type or an unreadable file.
+    """
+    env = os.environ if environment is None else environment
+    names = {field.name for field in msgspec.structs.fields(Settings)}
+    from_env = {key[len(PREFIX) :].lower(): value for key, value in env.items() if key.startswith(PREFIX)}
+    file = Path(from_env.pop("settings", "") or "aftersales.yaml")
+    from_file = _read_file(file, required=bool(env.get(PREFIX + "SETTINGS")))
+    given = {key: value for key, value in overrides.items() if value is not None}
+    known = from_file | {key: value for key, value in from_env.items() if key in names and value != ""} | given
+    directory = Path(str(known.get("directory", ".aftersales")))
+    known = _read_stack(directory) | known
+    unknown = set(known) - names
+    if unknown:
+        raise SettingsError(
+            f"unknown setting {', '.join(sorted(unknown))} in {file} (known: {', '.join(sorted(names))})"
+        )
+    try:
+        return msgspec.convert(known, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"a setting is wrong: {error}") from None
+
+
+def _read_file(file: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text()) or {}
+    except FileNotFoundError:
+        if required:
+            raise SettingsError(f"settings file {file} does not exist") from None
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"settings file {file} can't be read: {error}") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"settings file {file} must hold `name: value` lines")
+    return content
+
+
+def _read_stack(directory: Path) -> dict[str, Any]:
+    """What a running embedded stack says of itself; nothing when none runs there."""
+    try:
+        stack = json.loads((directory / "stack.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {
+        name: stack[name] for name in ("bootstrap_servers", "clickhouse_dsn", "pseudonym_key_file") if name in stack
+    }
