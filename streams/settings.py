@@ -49,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`http[s]://user:password@host:port/database`; the database is `aftersales` when the path is empty."""
     replication_factor: int = 1
     """Of the topics that `topics apply` creates and of changelogs."""
+    partitions: int = 0
+    """Partitions of the topics that are split alike; 0: as `schemas/topics.yaml` says. Fixed once topics exist."""
 
     # Identity of this installation
     namespace: str = "aftersales"

@@ -1,0 +1,263 @@
+"""Records to bytes and back: Avro single-object encoding, with the schemas of this package.
+
+`C3 01`, the CRC-64-AVRO fingerprint of the writer's schema (8 bytes, little-endian), the Avro body
+(Avro 1.12 specification, "Single object encoding"). A record says by itself what it is, so a topic may carry several
+kinds. Records written with an earlier version of a schema (`schemas/versions/`) are read with today's.
+
+Must not know what records are for. Raises BadInput for bytes that can't be read.
+"""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import fastavro
+import msgspec
+
+from streams.domain import events, facts
+from streams.errors import BadInput
+
+MARKER = b"\xc3\x01"
+HEADER_SIZE = 10
+
+EVENTS: tuple[type[events.Event], ...] = (
+    events.Order,
+    events.Parcel,
+    events.Return,
+    events.Message,
+    events.MessageText,
+    events.Review,
+    events.Claim,
+    events.Ticket,
+    events.Payment,
+    events.ActionResult,
+)
+ENTRIES: tuple[type[Any], ...] = (
+    events.Classification,
+    events.ReadThrough,
+    events.Tick,
+    events.Reference,
+    events.Place,
+    events.PlaceMessage,
+    events.Move,
+    events.DeadLetter,
+    events.Cursor,
+    events.ClockProbe,
+    facts.TimerFact,
+    facts.MatterFact,
+)
+NESTED: Mapping[tuple[str, str], type[msgspec.Struct]] = {
+    ("order", "lines"): events.OrderLine,
+    ("return", "lines"): events.ReturnLine,
+    ("read_through", "positions"): events.SourcePosition,
+    ("tick", "accounts"): events.AccountClock,
+}
+STATES = {
+    state.KIND: state
+    for state in (
+        facts.OrderState,
+        facts.OrderLineState,
+        facts.ParcelState,
+        facts.ReturnState,
+        facts.ReturnLineState,
+        facts.CaseState,
+        facts.ClaimState,
+        facts.ReviewState,
+        facts.PaymentState,
+        facts.QuarantineState,
+    )
+}
+
+# ---- schemas
+
+
+def resolve(name: str) -> Any:
+    """Today's schema of a record, with the envelope put in where it is named."""
+    schema = json.loads((files("schemas") / f"{name}.avsc").read_text())
+    for field in schema["fields"]:
+        if field["type"] == "aftersales.envelope":
+            field["type"] = json.loads((files("schemas") / "envelope.avsc").read_text())
+    return schema
+
+
+def fingerprint(schema: Any) -> bytes:
+    """CRC-64-AVRO of the schema's parsing canonical form, little-endian."""
+    canonical = fastavro.schema.to_parsing_canonical_form(schema)
+    return bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
+
+
+@cache
+def _current() -> dict[str, tuple[Any, bytes]]:
+    """Name to (parsed schema, header of a record)."""
+    current = {}
+    for entry in (*EVENTS, *ENTRIES):
+        schema = resolve(entry.NAME)
+        current[entry.NAME] = fastavro.parse_schema(schema), MARKER + fingerprint(schema)
+    return current
+
+
+@cache
+def _readable() -> dict[bytes, tuple[str, Any]]:
+    """Header of a record to (name, schema it was written with): today's and all earlier versions."""
+    readable = {}
+    for folder in sorted((files("schemas") / "versions").iterdir(), key=lambda path: path.name):
+        for file in folder.iterdir() if folder.is_dir() else ():
+            schema = json.loads(file.read_text())
+            readable[MARKER + fingerprint(schema)] = folder.name, fastavro.parse_schema(schema)
+    for name, (schema, header) in _current().items():
+        readable[header] = name, schema
+    return readable
+
+
+@cache
+def _envelope_schema() -> Any:
+    """Every event starts with its envelope, so its first bytes are a record of this schema."""
+    envelope = json.loads((files("schemas") / "envelope.avsc").read_text())
+    return fastavro.parse_schema(envelope)
+
+
+# ---- writing
+
+
+def encode(entry: Any) -> bytes:
+    """A struct of `streams.domain.events` or `.facts` as a record."""
+    schema, header = _current()[entry.NAME]
+    out = io.BytesIO()
+    out.write(header)
+    fastavro.schemaless_writer(out, schema, _TO_AVRO.get(entry.NAME, _to_avro)(entry))
+    return out.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _to_avro(entry: msgspec.Struct) -> dict[str, Any]:
+    plain: dict[str, Any] = _plain(entry)
+    if isinstance(entry, events.Event):
+        plain["envelope"] = {name: plain.pop(name) for name in events.ENVELOPE_FIELDS}
+    return plain
+
+
+def _fact_to_avro(fact: facts.TimerFact | facts.MatterFact) -> dict[str, Any]:
+    plain: dict[str, Any] = _plain(fact)
+    plain |= plain.pop("key")
+    if isinstance(fact, facts.TimerFact):
+        plain |= plain.pop("state")
+        return plain
+    plain["state"] = (f"aftersales.{fact.key.kind}_state", plain["state"])
+    return plain
+
+
+_TO_AVRO: dict[str, Callable[[Any], dict[str, Any]]] = {"timer_fact": _fact_to_avro, "matter_fact": _fact_to_avro}
+
+# ---- reading
+
+
+def name_of(record: bytes) -> str:
+    """Which kind of record this is. Raises BadInput."""
+    found = _readable().get(record[:HEADER_SIZE])
+    if found is None:
+        raise _refusal(record)
+    return found[0]
+
+
+def _refusal(record: bytes) -> BadInput:
+    if record[:2] != MARKER or len(record) < HEADER_SIZE:
+        return BadInput("not_avro", f"{len(record)} bytes do not begin with the marker C3 01 and a schema fingerprint")
+    return BadInput(
+        "unknown_schema",
+        f"fingerprint {record[2:HEADER_SIZE].hex()} is of no schema known here; install the version that wrote it",
+    )
+
+
+def decode(record: bytes) -> Any:
+    """The struct that a record holds. Raises BadInput: `not_avro`, `unknown_schema`, `undecodable`."""
+    found = _readable().get(record[:HEADER_SIZE])
+    if found is None:
+        raise _refusal(record)
+    name, written = found
+    body = io.BytesIO(record)
+    body.seek(HEADER_SIZE)
+    today = _current()[name][0]
+    try:
+        plain: Any = fastavro.schemaless_reader(body, written, None if written is today else today)
+    except (EOFError, ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError) as error:
+        raise BadInput("undecodable", f"{name}: {type(error).__name__}: {error}") from error
+    if body.tell() != len(record):
+        raise BadInput("undecodable", f"{name}: {len(record) - body.tell()} bytes follow the record")
+    return _FROM_AVRO[name](plain)
+
+
+def decode_envelope(record: bytes) -> events.Event:
+    """Only the envelope of an event, much cheaper than the whole. Raises BadInput."""
+    name = name_of(record)
+    if name not in _EVENT_NAMES:
+        raise BadInput("not_an_event", f"a {name} is no event of a source")
+    body = io.BytesIO(record)
+    body.seek(HEADER_SIZE)
+    try:
+        plain: Any = fastavro.schemaless_reader(body, _envelope_schema(), None)
+    except (EOFError, ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError) as error:
+        raise BadInput("undecodable", f"{name}: {type(error).__name__}: {error}") from error
+    plain["followers"] = tuple(plain["followers"])
+    return events.Event(**plain)
+
+
+def _event_reader(event: type[events.Event]) -> Callable[[dict[str, Any]], Any]:
+    lines = NESTED.get((event.NAME, "lines"))
+
+    def read(plain: dict[str, Any]) -> events.Event:
+        envelope = plain.pop("envelope")
+        envelope["followers"] = tuple(envelope["followers"])
+        if lines is not None:
+            plain["lines"] = tuple(lines(**line) for line in plain["lines"])
+        return event(**envelope, **plain)
+
+    return read
+
+
+def _entry_reader(entry: type[Any]) -> Callable[[dict[str, Any]], Any]:
+    nested = [(field, struct) for (name, field), struct in NESTED.items() if name == entry.NAME]
+
+    def read(plain: dict[str, Any]) -> Any:
+        for field, struct in nested:
+            plain[field] = tuple(struct(**item) for item in plain[field])
+        return entry(**plain)
+
+    return read
+
+
+def _read_reference(plain: dict[str, Any]) -> events.Reference:
+    plain["body"] = events.ResponseTargets(**plain["body"])
+    return events.Reference(**plain)
+
+
+def _read_timer_fact(plain: dict[str, Any]) -> facts.TimerFact:
+    key = facts.TimerKey(**{name: plain.pop(name) for name in facts.TimerKey.__struct_fields__})
+    plain["explained_by"] = tuple(plain["explained_by"])
+    state = facts.TimerState(**{name: plain.pop(name) for name in facts.TimerState.__struct_fields__})
+    return facts.TimerFact(key=key, state=state, **plain)
+
+
+def _read_matter_fact(plain: dict[str, Any]) -> facts.MatterFact:
+    key = facts.MatterKey(kind=plain.pop("kind"), item=plain.pop("item"))
+    state = STATES[key.kind](**plain.pop("state"))
+    return facts.MatterFact(key=key, state=state, **plain)
+
+
+_EVENT_NAMES = frozenset(event.NAME for event in EVENTS)
+_FROM_AVRO: dict[str, Callable[[dict[str, Any]], Any]] = {
+    **{event.NAME: _event_reader(event) for event in EVENTS},
+    **{entry.NAME: _entry_reader(entry) for entry in ENTRIES},
+    "reference": _read_reference,
+    "timer_fact": _read_timer_fact,
+    "matter_fact": _read_matter_fact,
+}
