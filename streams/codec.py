@@ -55,7 +55,7 @@ NESTED: Mapping[tuple[str, str], type[msgspec.Struct]] = {
     ("read_through", "positions"): events.SourcePosition,
     ("tick", "accounts"): events.AccountClock,
 }
-STATES = {
+STATES: Mapping[str, Any] = {
     state.KIND: state
     for state in (
         facts.OrderState,
@@ -110,13 +110,6 @@ def _readable() -> dict[bytes, tuple[str, Any]]:
     for name, (schema, header) in _current().items():
         readable[header] = name, schema
     return readable
-
-
-@cache
-def _envelope_schema() -> Any:
-    """Every event starts with its envelope, so its first bytes are a record of this schema."""
-    envelope = json.loads((files("schemas") / "envelope.avsc").read_text())
-    return fastavro.parse_schema(envelope)
 
 
 # ---- writing
@@ -196,21 +189,6 @@ def decode(record: bytes) -> Any:
     return _FROM_AVRO[name](plain)
 
 
-def decode_envelope(record: bytes) -> events.Event:
-    """Only the envelope of an event, much cheaper than the whole. Raises BadInput."""
-    name = name_of(record)
-    if name not in _EVENT_NAMES:
-        raise BadInput("not_an_event", f"a {name} is no event of a source")
-    body = io.BytesIO(record)
-    body.seek(HEADER_SIZE)
-    try:
-        plain: Any = fastavro.schemaless_reader(body, _envelope_schema(), None)
-    except (EOFError, ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError) as error:
-        raise BadInput("undecodable", f"{name}: {type(error).__name__}: {error}") from error
-    plain["followers"] = tuple(plain["followers"])
-    return events.Event(**plain)
-
-
 def _event_reader(event: type[events.Event]) -> Callable[[dict[str, Any]], Any]:
     lines = NESTED.get((event.NAME, "lines"))
 
@@ -249,11 +227,12 @@ def _read_timer_fact(plain: dict[str, Any]) -> facts.TimerFact:
 
 def _read_matter_fact(plain: dict[str, Any]) -> facts.MatterFact:
     key = facts.MatterKey(kind=plain.pop("kind"), item=plain.pop("item"))
-    state = STATES[key.kind](**plain.pop("state"))
-    return facts.MatterFact(key=key, state=state, **plain)
+    struct, state = STATES.get(key.kind), plain.pop("state")
+    if struct is None or set(struct.__struct_fields__) != state.keys():
+        raise BadInput("undecodable", f"matter_fact: the state is not one of a {key.kind}")
+    return facts.MatterFact(key=key, state=struct(**state), **plain)
 
 
-_EVENT_NAMES = frozenset(event.NAME for event in EVENTS)
 _FROM_AVRO: dict[str, Callable[[dict[str, Any]], Any]] = {
     **{event.NAME: _event_reader(event) for event in EVENTS},
     **{entry.NAME: _entry_reader(entry) for entry in ENTRIES},

@@ -61,6 +61,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Secret key of customer pseudonyms (HMAC-SHA256), never rotated; or a file with it:"""
     pseudonym_key_file: str = ""
 
+    retention_days: str = ""
+    """How long ClickHouse keeps the rows of a table, in days since they were stored: `message_text=30,event=400`; 0:
+    for ever. Tables that are not named keep their default (`aftersales migrate` applies it)."""
+
     # Embedded stack
     directory: str = ".aftersales"
     """Data, logs and `stack.json` of the embedded stack."""
@@ -120,6 +124,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return Path(path).read_bytes().strip()
         except OSError as error:
             raise SettingsError(f"pseudonym_key_file {path}: {error.strerror}") from None
+
+    def retention(self) -> dict[str, int]:
+        """`retention_days` as {table: days}. Raises SettingsError when it is not of the form `table=days,table=days`."""
+        days: dict[str, int] = {}
+        for part in filter(None, (part.strip() for part in self.retention_days.split(","))):
+            table, sign, number = (piece.strip() for piece in part.partition("="))
+            if not (table and sign and number.isdecimal() and len(number) <= 6):
+                raise SettingsError(f"retention_days: {part!r} is not of the form table=days, e.g. message_text=30")
+            days[table] = int(number)
+        return days
 
     def shown(self) -> dict[str, str]:
         """Every setting as text, secrets hidden."""

@@ -12,7 +12,7 @@ from typing import ClassVar, TypeAlias
 import msgspec
 
 
-class OrderState(msgspec.Struct, frozen=True, kw_only=True):
+class OrderState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="order", gc=False):
     """Current state of an order."""
 
     KIND: ClassVar[str] = "order"
@@ -37,7 +37,7 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
     freight_total: Decimal
 
 
-class OrderLineState(msgspec.Struct, frozen=True, kw_only=True):
+class OrderLineState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="order_line", gc=False):
     """Current state of an order line; `item` of the fact is its line_id."""
 
     KIND: ClassVar[str] = "order_line"
@@ -55,7 +55,7 @@ class OrderLineState(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None = None
 
 
-class ParcelState(msgspec.Struct, frozen=True, kw_only=True):
+class ParcelState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="parcel", gc=False):
     """Current state of a parcel."""
 
     KIND: ClassVar[str] = "parcel"
@@ -73,7 +73,7 @@ class ParcelState(msgspec.Struct, frozen=True, kw_only=True):
     destination_country: str | None = None
 
 
-class ReturnState(msgspec.Struct, frozen=True, kw_only=True):
+class ReturnState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="return", gc=False):
     """Current state of a return."""
 
     KIND: ClassVar[str] = "return"
@@ -94,7 +94,7 @@ class ReturnState(msgspec.Struct, frozen=True, kw_only=True):
     goods_total: Decimal
 
 
-class ReturnLineState(msgspec.Struct, frozen=True, kw_only=True):
+class ReturnLineState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="return_line", gc=False):
     """Current state of a return line; `item` of the fact is its line_id."""
 
     KIND: ClassVar[str] = "return_line"
@@ -109,7 +109,7 @@ class ReturnLineState(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None = None
 
 
-class CaseState(msgspec.Struct, frozen=True, kw_only=True):
+class CaseState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="case", gc=False):
     """Current state of a case: a conversation with a customer; `item` of the fact is its case_id."""
 
     KIND: ClassVar[str] = "case"
@@ -124,6 +124,7 @@ class CaseState(msgspec.Struct, frozen=True, kw_only=True):
     first_response_at: datetime | None = None
     first_resolved_at: datetime | None = None
     resolved_at: datetime | None = None
+    last_resolved_at: datetime | None = None
     closed_at: datetime | None = None
     first_assigned_at: datetime | None = None
     reopen_count: int
@@ -140,7 +141,7 @@ class CaseState(msgspec.Struct, frozen=True, kw_only=True):
     reported_sla_met: bool | None = None
 
 
-class ClaimState(msgspec.Struct, frozen=True, kw_only=True):
+class ClaimState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="claim", gc=False):
     """Current state of a claim."""
 
     KIND: ClassVar[str] = "claim"
@@ -157,7 +158,7 @@ class ClaimState(msgspec.Struct, frozen=True, kw_only=True):
     amount_minor: int | None = None
 
 
-class ReviewState(msgspec.Struct, frozen=True, kw_only=True):
+class ReviewState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="review", gc=False):
     """Current state of a review."""
 
     KIND: ClassVar[str] = "review"
@@ -174,7 +175,7 @@ class ReviewState(msgspec.Struct, frozen=True, kw_only=True):
     seller: str | None = None
 
 
-class PaymentState(msgspec.Struct, frozen=True, kw_only=True):
+class PaymentState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="payment", gc=False):
     """Current state of a payment."""
 
     KIND: ClassVar[str] = "payment"
@@ -189,7 +190,7 @@ class PaymentState(msgspec.Struct, frozen=True, kw_only=True):
     paid_at: datetime
 
 
-class QuarantineState(msgspec.Struct, frozen=True, kw_only=True):
+class QuarantineState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="quarantine", gc=False):
     """A matter that the rules failed on: it keeps its events and states nothing until it is retried."""
 
     KIND: ClassVar[str] = "quarantine"
@@ -214,7 +215,7 @@ FactState: TypeAlias = (
 )
 
 
-class TimerState(msgspec.Struct, frozen=True, kw_only=True):
+class TimerState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="timer", gc=False):
     """Outcome of a timer: met if and only if `stopped_at` is not after `due_at`."""
 
     KIND: ClassVar[str] = "timer"
@@ -231,7 +232,7 @@ class TimerState(msgspec.Struct, frozen=True, kw_only=True):
     explained_by: tuple[str, ...] = ()
 
 
-class TimerKey(msgspec.Struct, frozen=True, kw_only=True, array_like=True, order=True):
+class TimerKey(msgspec.Struct, frozen=True, kw_only=True, array_like=True, order=True, tag="timer", gc=False):
     """Key of a timer fact, within a generation."""
 
     case_id: str
@@ -240,7 +241,7 @@ class TimerKey(msgspec.Struct, frozen=True, kw_only=True, array_like=True, order
     level: str = "result"
 
 
-class MatterKey(msgspec.Struct, frozen=True, kw_only=True, array_like=True, order=True):
+class MatterKey(msgspec.Struct, frozen=True, kw_only=True, array_like=True, order=True, tag="matter", gc=False):
     """Key of a matter fact, within a generation and an id."""
 
     kind: str

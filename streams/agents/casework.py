@@ -1,0 +1,308 @@
+"""Casework: folds the matters of each customer and states the facts that changed. State: one `Matter` per place.
+
+Beside matters, a task keeps the clocks of accounts and the reference data that its partition has been given. Time is an
+entry like any other: a tick moves the clocks, and delivery calls `wake` for every due instant that it passes, in order.
+The rules are in `streams.domain.fold`, the protocol of moves in `streams.domain.matter`.
+"""
+
+import struct
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TypeAlias
+
+import msgspec
+
+from streams import codec
+from streams.agents.correlate import MATTER_HEADER
+from streams.delivery.agent import NOTHING, Agent, Due, Effects, Record, Send, State
+from streams.domain import matter as matters
+from streams.domain.events import AccountClock, Move, Reference, SourceEvent, Tick
+from streams.domain.facts import TimerFact
+from streams.domain.fold import FOLD_VERSION, fold
+from streams.domain.history import Folded, History, References
+from streams.domain.instants import BEGINNING, from_micros, to_micros
+from streams.domain.matter import Matter, Past, Shipment, Statement
+from streams.domain.reference import SHIPPED
+from streams.errors import BadInput
+
+
+class Clocks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="clocks"):
+    """How far each account has been heard, and the newest tick."""
+
+    now: datetime = BEGINNING
+    horizons: dict[str, datetime] = {}
+    live: tuple[str, ...] = ()
+
+    def horizon(self, account: str) -> datetime:
+        """Up to when the account's events are known."""
+        return self.horizons.get(account, BEGINNING)
+
+    def at(self, account: str, instant: datetime) -> "Clocks":
+        """These clocks with one account's moved forward to `instant`, never back."""
+        return msgspec.structs.replace(self, horizons={**self.horizons, account: max(self.horizon(account), instant)})
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="known"):
+    """Reference data of this partition."""
+
+    references: References = SHIPPED
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="kept"):
+    """A matter, as state."""
+
+    matter: Matter
+
+
+Value: TypeAlias = Clocks | Known | Kept
+
+CLOCKS_KEY = b"\x00clocks"
+REFERENCES_KEY = b"\x00references"
+
+
+def place_key(customer: str, head: str) -> bytes:
+    """State key of a matter."""
+    return f"{customer}\x00{head}".encode()
+
+
+class Casework:
+    """The agent for one generation of facts."""
+
+    def __init__(self, generation: str) -> None:
+        self.generation = generation
+
+    # ---- decisions
+
+    def decide(self, record: Record, state: State[Value]) -> Effects[Value]:
+        """The effects of one entry of the timeline. Raises BadInput."""
+        entry = codec.decode(record.value)
+        match entry:
+            case Tick():
+                return _tick(entry, _clocks(state))
+            case Reference():
+                return _learn_reference(entry, _references(state))
+            case Move():
+                return self._move(record.key.decode(), entry, state)
+        if not isinstance(entry, SourceEvent):
+            raise BadInput("wrong_record", f"a {entry.NAME} on a timeline")
+        head = dict(record.headers).get(MATTER_HEADER)
+        if head is None:
+            raise BadInput("no_matter", f"an event about {entry.about} without the header `{MATTER_HEADER}`")
+        return self._take(record, entry, head.decode(), state)
+
+    def wake(self, due: Due, key: bytes, state: State[Value]) -> Effects[Value]:
+        """The account `due.clock` has been heard up to `due.at`: state what that changes in one matter."""
+        clocks = _clocks(state).at(due.clock, from_micros(due.at))
+        matter, sends = self._state(_matter(state, key), clocks, _references(state), "time")
+        return Effects(changes={CLOCKS_KEY: clocks, key: Kept(matter=matter)}, sends=sends)
+
+    def quarantine(
+        self, subject: Record | tuple[Due, bytes], error: Exception, state: State[Value]
+    ) -> Effects[Value] | None:
+        """The rules failed on a matter: set it aside with its events. None when it was no matter that failed."""
+        detail = f"{type(error).__name__}: {error}"[:500]
+        if not isinstance(subject, Record):
+            return self._set_aside(_matter(state, subject[1]), "fold_failed", detail, [])
+        entry = codec.decode(subject.value)
+        if isinstance(entry, SourceEvent):
+            head = dict(subject.headers)[MATTER_HEADER].decode()
+            matter = _matter(state, place_key(subject.key.decode(), head))
+            return self._set_aside(
+                matters.take_event(matter, entry.about, entry, len(subject.value)),
+                "fold_failed",
+                detail,
+                [],
+            )
+        if isinstance(entry, Move):
+            matter, shipments = _apply_move(_matter(state, place_key(subject.key.decode(), entry.matter)), entry)
+            return self._set_aside(matter, "fold_failed", detail, _shipments(shipments))
+        return None
+
+    # ---- steps
+
+    def _take(self, record: Record, event: SourceEvent, head: str, state: State[Value]) -> Effects[Value]:
+        key = place_key(record.key.decode(), head)
+        before = _matter(state, key)
+        clocks, references = _clocks(state), _references(state)
+        matter, sends = self._catch_up(before, clocks, references)
+        taken = matters.take_event(matter, event.about, event, len(record.value))
+        if taken is matter:
+            return Effects(changes={key: Kept(matter=matter)}, sends=sends) if matter is not before else NOTHING
+        if (excess := matters.excess(taken)) and taken.quarantine is None:
+            return self._set_aside(taken, *excess, sends)
+        matter, facts = self._state(taken, clocks, references, "events")
+        return Effects(changes={key: Kept(matter=matter)}, sends=[*sends, *facts])
+
+    def _move(self, customer: str, move: Move, state: State[Value]) -> Effects[Value]:
+        key = place_key(customer, move.matter)
+        clocks, references = _clocks(state), _references(state)
+        matter, sends = self._catch_up(_matter(state, key), clocks, references)
+        matter, shipments = _apply_move(matter, move)
+        sends += _shipments(shipments)
+        if (excess := matters.excess(matter)) and matter.quarantine is None:
+            return self._set_aside(matter, *excess, sends)
+        matter, facts = self._state(matter, clocks, references, "events")
+        return Effects(changes={key: None if matter.empty else Kept(matter=matter)}, sends=[*sends, *facts])
+
+    def _catch_up(self, matter: Matter, clocks: Clocks, references: References) -> tuple[Matter, list[Send]]:
+        """The first touch after a new version of the rules: what they say of the old history, as cause `software`."""
+        if matter.fold_version in (0, FOLD_VERSION):
+            return matter, []
+        return self._state(matter, clocks, references, "software")
+
+    def _state(self, matter: Matter, clocks: Clocks, references: References, cause: str) -> tuple[Matter, list[Send]]:
+        def run(history: History) -> Folded:
+            return fold(history, references, clocks.horizon)
+
+        matter, statements = matters.state(matter, run, FOLD_VERSION, self.generation, cause)
+        return matter, _facts(statements)
+
+    def _set_aside(self, matter: Matter, reason: str, detail: str, sends: list[Send]) -> Effects[Value]:
+        matter, statements = matters.set_aside(matter, reason, detail, self.generation, FOLD_VERSION)
+        key = place_key(matter.customer, matter.head)
+        return Effects(changes={key: Kept(matter=matter)}, sends=[*sends, *_facts(statements)])
+
+
+def agent(generation: str) -> Agent[Value]:
+    """The declaration of casework that writes facts of `generation`."""
+    casework = Casework(generation)
+    return Agent(
+        name="casework",
+        inputs=("timeline",),
+        outputs=("timeline", "timer_fact", "matter_fact"),
+        decide=casework.decide,
+        encode=encode,
+        decode=decode,
+        dues=dues,
+        due=casework.wake,
+        quarantine=casework.quarantine,
+    )
+
+
+# ---- entries of the partition itself
+
+
+def _tick(tick: Tick, clocks: Clocks) -> Effects[Value]:
+    """Move the clocks. A tick that goes back is ignored."""
+    if tick.now <= clocks.now:
+        return NOTHING
+    after = msgspec.structs.replace(clocks, now=tick.now, live=tuple(a.account for a in tick.accounts if a.live))
+    for account in tick.accounts:
+        after = after.at(account.account, _horizon(account, tick.now))
+    advance = {
+        account: to_micros(horizon)
+        for account, horizon in after.horizons.items()
+        if horizon != clocks.horizons.get(account)
+    }
+    return Effects(changes={CLOCKS_KEY: after}, advance=advance)
+
+
+def _horizon(account: AccountClock, now: datetime) -> datetime:
+    return now if account.live else account.heard_until
+
+
+def _learn_reference(reference: Reference, references: References) -> Effects[Value]:
+    if reference.name != "response_targets":
+        raise BadInput("unknown_reference", f"reference data {reference.name!r} is not known to this version")
+    return Effects(changes={REFERENCES_KEY: Known(references=references.with_version(reference))})
+
+
+def _apply_move(matter: Matter, move: Move) -> tuple[Matter, list[Shipment]]:
+    match move.step:
+        case "in":
+            return matters.expect(matter, move), []
+        case "out":
+            return matters.leave(matter, move)
+        case "moved" if move.past is not None:
+            return matters.arrive(matter, move, _decode_past(move.past))
+        case _:
+            raise BadInput("wrong_move", f"move {move.number} of {move.id} has the step {move.step!r}")
+
+
+def _shipments(shipments: Iterable[Shipment]) -> list[Send]:
+    return [
+        Send(
+            "timeline",
+            shipment.customer.encode(),
+            codec.encode(msgspec.structs.replace(shipment.move, past=_encode_past(shipment.past))),
+        )
+        for shipment in shipments
+    ]
+
+
+def _facts(statements: Iterable[Statement]) -> list[Send]:
+    return [
+        Send(
+            statement.NAME,
+            (statement.key.case_id if isinstance(statement, TimerFact) else statement.about).encode(),
+            codec.encode(statement),
+        )
+        for statement in statements
+    ]
+
+
+# ---- state: what is there, and how it is kept
+
+
+def _clocks(state: State[Value]) -> Clocks:
+    value = state.get(CLOCKS_KEY)
+    assert value is None or isinstance(value, Clocks)
+    return value or Clocks()
+
+
+def _references(state: State[Value]) -> References:
+    value = state.get(REFERENCES_KEY)
+    assert value is None or isinstance(value, Known)
+    return value.references if value else SHIPPED
+
+
+def _matter(state: State[Value], key: bytes) -> Matter:
+    value = state.get(key)
+    if value is None:
+        customer, _, head = key.decode().partition("\x00")
+        return Matter(customer=customer, head=head)
+    assert isinstance(value, Kept)
+    return value.matter
+
+
+_encode_value = msgspec.msgpack.Encoder().encode
+_decode_value = msgspec.msgpack.Decoder(Value).decode
+_encode_past = _encode_value
+_decode_past = msgspec.msgpack.Decoder(Past).decode
+_COUNT, _WAKE = struct.Struct(">B"), struct.Struct(">qH")
+MAX_WAKES = 255
+"""Accounts of one matter that have something due."""
+
+
+def encode(value: Value) -> bytes:
+    """A state value as bytes: the due instants first, so that a restore reads them without decoding the rest."""
+    wakes = value.matter.wakes if isinstance(value, Kept) else ()
+    if len(wakes) > MAX_WAKES:
+        raise ValueError(f"{len(wakes)} accounts have something due in one matter; at most {MAX_WAKES} are kept")
+    out = [_COUNT.pack(len(wakes))]
+    for account, at in wakes:
+        name = account.encode()
+        out += _WAKE.pack(to_micros(at), len(name)), name
+    out.append(_encode_value(value))
+    return b"".join(out)
+
+
+def dues(encoded: bytes) -> list[Due]:
+    """The due instants of an encoded value, from its prefix alone."""
+    return _read_dues(encoded)[0]
+
+
+def decode(encoded: bytes) -> Value:
+    """The value of its bytes."""
+    value: Value = _decode_value(encoded[_read_dues(encoded)[1] :])
+    return value
+
+
+def _read_dues(encoded: bytes) -> tuple[list[Due], int]:
+    found, position = [], 1
+    for _ in range(encoded[0]):
+        at, length = _WAKE.unpack_from(encoded, position)
+        position += _WAKE.size
+        found.append(Due(encoded[position : position + length].decode(), at))
+        position += length
+    return found, position

@@ -1,0 +1,58 @@
+"""Correlate: sends each event to the timeline of the customer it belongs to. State: one `Identity` per id.
+
+Nothing waits: an event of an unknown customer goes on at once, to a provisional one. The rules are in
+`streams.domain.identity`; here they are given records and turned into records.
+"""
+
+import msgspec
+
+from streams import codec
+from streams.delivery.agent import Agent, Effects, Record, Send, State
+from streams.domain import identity
+from streams.domain.events import Event
+from streams.domain.identity import Identity
+from streams.errors import BadInput
+
+SOURCES = ("order", "parcel", "return", "message", "ticket", "review", "claim", "payment", "action_result")
+MATTER_HEADER = "matter"
+
+
+def decide(record: Record, state: State[Identity]) -> Effects[Identity]:
+    """The effects of a source event, or of a message from another id. Raises BadInput."""
+    if record.topic == "place_message":
+        id = record.key.decode()
+        known, outputs = identity.hear_message(id, state.get(record.key), codec.decode(record.value))
+        return Effects(changes={record.key: known}, sends=_sends(outputs))
+    event = codec.decode(record.value)
+    if not isinstance(event, Event) or record.topic != event.NAME:
+        raise BadInput("wrong_record", f"a {event.NAME} on the topic {record.topic}")
+    key = event.about.encode()
+    # A record under another key would be decided on by a task that does not own the id.
+    if key != record.key:
+        raise BadInput("wrong_key", f"the record is keyed {record.key[:100]!r} but is about {event.about!r}")
+    known, outputs = identity.hear_event(state.get(key), event)
+    entry = Send("timeline", known.customer.encode(), record.value, ((MATTER_HEADER, known.matter.encode()),))
+    return Effects(changes={key: known}, sends=[*_sends(outputs), entry])
+
+
+def _sends(outputs: list[identity.Output]) -> list[Send]:
+    sends = []
+    for output in outputs:
+        match output:
+            case identity.ToId(id, message):
+                sends.append(Send("place_message", id.encode(), codec.encode(message)))
+            case identity.ToCustomer(customer, move):
+                sends.append(Send("timeline", customer.encode(), codec.encode(move)))
+            case identity.Settled(place):
+                sends.append(Send("place", place.id.encode(), codec.encode(place)))
+    return sends
+
+
+AGENT: Agent[Identity] = Agent(
+    name="correlate",
+    inputs=(*SOURCES, "place_message"),
+    outputs=("timeline", "place_message", "place"),
+    decide=decide,
+    encode=msgspec.msgpack.Encoder().encode,
+    decode=msgspec.msgpack.Decoder(Identity).decode,
+)

@@ -1,0 +1,256 @@
+"""Identity: where an id lives, and how that changes as events teach it. Pure.
+
+The place of an id is (customer, matter). An id that follows nothing heads a matter of its own, at its customer or,
+while that is unknown, at a provisional customer named after it. An id that follows another lives where its leader
+lives. Each id keeps an `Identity` and talks to other ids by place messages only; messages between two ids keep their
+order, all else may interleave. The rules, and why each of them is needed, stand in docs/identity.md.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from streams.domain import ids
+from streams.domain.events import Event, Move, Place, PlaceMessage
+from streams.errors import BadInput
+
+MAX_FOLLOWERS = 10_000
+"""Of one id. An event that would add more is refused as `too_many_followers`."""
+
+Said: TypeAlias = tuple[datetime, str]
+"""Event time and id of the event that taught something: the newest wins, whatever came first."""
+
+
+class Evidence(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """What is known of an id's customer, and how well: its own word beats a follower's, then the newest wins."""
+
+    own: bool
+    said: Said
+    customer: str
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What an id knows of itself.
+
+    `evidence` None: nothing says who its customer is. `leader` None: it follows nothing. `used`: events of it were sent
+    to its place, so a change of place is a move.
+    """
+
+    customer: str
+    matter: str
+    evidence: Evidence | None = None
+    leader: str | None = None
+    link: Said | None = None
+    followers: tuple[str, ...] = ()
+    moves: int = 0
+    used: bool = False
+
+
+class ToId(NamedTuple):
+    """A place message for another id."""
+
+    id: str
+    message: PlaceMessage
+
+
+class ToCustomer(NamedTuple):
+    """A step of a move for a customer's timeline."""
+
+    customer: str
+    move: Move
+
+
+class Settled(NamedTuple):
+    """The id has a place that others should know of."""
+
+    place: Place
+
+
+Output: TypeAlias = ToId | ToCustomer | Settled
+
+
+def unplaced(id: str) -> Identity:
+    """The identity of an id that nobody has said anything about."""
+    return Identity(customer=ids.provisional(id), matter=id)
+
+
+def hear_event(identity: Identity | None, event: Event) -> tuple[Identity, list[Output]]:
+    """Learn what an event teaches about the id it is about. Afterwards the event belongs to the id's place.
+
+    Raises BadInput: `wrong_id`, `wrong_leader`, `too_many_followers`.
+    """
+    _check(event)
+    actor = _Actor(event.about, identity or unplaced(event.about))
+    said = event.event_at, event.event_id
+    if event.customer:
+        actor.learn(Evidence(True, said, event.customer))
+    actor.lead(event.followers, said)
+    if event.leader:
+        actor.follow(event.leader, said, None)
+    actor.use()
+    return actor.identity, actor.outputs
+
+
+def hear_message(id: str, identity: Identity | None, message: PlaceMessage) -> tuple[Identity, list[Output]]:
+    """Take in what another id says. Raises BadInput for a message that can't have been meant."""
+    actor = _Actor(id, identity or unplaced(id))
+    place = (message.customer, message.matter) if message.customer and message.matter else None
+    said = (message.said_at, message.said_by) if message.said_at and message.said_by else None
+    match message.kind:
+        case "follow" if place and said:
+            actor.follow(message.sender, said, place)
+        case "register":
+            actor.register(message.sender)
+        case "told" if place:
+            actor.told(message.sender, place)
+        case "learn" if message.customer and said:
+            actor.learn(Evidence(False, said, message.customer))
+        case _:
+            raise BadInput("wrong_place_message", f"{message.kind} from {message.sender} to {id} says too little")
+    return actor.identity, actor.outputs
+
+
+_SUBJECTS = frozenset(ids.RANKS)
+_CUSTOMERS = frozenset({"customer"})
+
+
+def _check(event: Event) -> None:
+    ids.check_id(event.about, _SUBJECTS)
+    if event.customer:
+        ids.check_id(event.customer, _CUSTOMERS)
+    for lower, higher in (
+        *((event.about, leader) for leader in (event.leader,) if leader),
+        *((follower, event.about) for follower in event.followers),
+    ):
+        ids.check_id(lower, _SUBJECTS)
+        ids.check_id(higher, _SUBJECTS)
+        if not ids.may_follow(lower, higher):
+            raise BadInput("wrong_leader", f"{lower} can't follow {higher}: only an id of a higher kind can lead")
+
+
+class _Actor:
+    """One id at work: `identity` changes as it learns, `outputs` gathers what it says."""
+
+    def __init__(self, id: str, identity: Identity) -> None:
+        self.id, self.identity = id, identity
+        self.outputs: list[Output] = []
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.identity.customer, self.identity.matter
+
+    def learn(self, evidence: Evidence) -> None:
+        """An id with a leader lives with it whoever its customer is, so it only passes on what it heard."""
+        if self.identity.evidence is not None and evidence <= self.identity.evidence:
+            return
+        self._set(evidence=evidence)
+        if self.identity.leader:
+            self._tell_leader_customer()
+        else:
+            self._settle((evidence.customer, self.id))
+
+    def lead(self, followers: Iterable[str], said: Said) -> None:
+        for follower in followers:
+            self._add_follower(follower)
+            self._say(follower, "follow", place=self.place, said=said)
+
+    def follow(self, leader: str, said: Said, place: tuple[str, str] | None) -> None:
+        """The newest link by event time wins. Until a new leader has answered, the id belongs to nobody else."""
+        if self.identity.link is not None and said <= self.identity.link:
+            if place:
+                self.told(leader, place)
+            return
+        changed = leader != self.identity.leader
+        self._set(link=said, leader=leader)
+        if not changed:
+            if place:
+                self.told(leader, place)
+            return
+        self._settle(place or (ids.provisional(leader), leader))
+        self._say(leader, "register")
+        if self.identity.evidence is not None:
+            self._tell_leader_customer()
+
+    def register(self, follower: str) -> None:
+        self._add_follower(follower)
+        self._say(follower, "told", place=self.place)
+
+    def told(self, leader: str, place: tuple[str, str]) -> None:
+        if leader == self.identity.leader:  # a former leader no longer counts
+            self._settle(place)
+
+    def use(self) -> None:
+        """From now on something of this id lies at its place."""
+        if not self.identity.used:
+            self._set(used=True)
+            self._publish_place()
+
+    def _settle(self, place: tuple[str, str]) -> None:
+        former = self.place
+        if place == former:
+            return
+        customer, matter = place
+        self._set(customer=customer, matter=matter)
+        if self.identity.used:
+            number = self.identity.moves + 1
+            self._set(moves=number)
+            leave = Move(
+                step="out", id=self.id, number=number, matter=former[1], to_customer=customer, to_matter=matter
+            )
+            self.outputs.append(ToCustomer(former[0], leave))
+            self.outputs.append(ToCustomer(customer, Move(step="in", id=self.id, number=number, matter=matter)))
+            self._publish_place()
+        for follower in self.identity.followers:
+            self._say(follower, "told", place=place)
+
+    def _tell_leader_customer(self) -> None:
+        evidence, leader = self.identity.evidence, self.identity.leader
+        assert evidence is not None
+        assert leader is not None
+        self.outputs.append(
+            ToId(
+                leader,
+                PlaceMessage(
+                    kind="learn",
+                    sender=self.id,
+                    customer=evidence.customer,
+                    said_at=evidence.said[0],
+                    said_by=evidence.said[1],
+                ),
+            )
+        )
+
+    def _say(self, id: str, kind: str, *, place: tuple[str, str] | None = None, said: Said | None = None) -> None:
+        customer, matter = place or (None, None)
+        said_at, said_by = said or (None, None)
+        message = PlaceMessage(
+            kind=kind, sender=self.id, customer=customer, matter=matter, said_at=said_at, said_by=said_by
+        )
+        self.outputs.append(ToId(id, message))
+
+    def _add_follower(self, follower: str) -> None:
+        followers = self.identity.followers
+        if follower in followers:
+            return
+        if len(followers) >= MAX_FOLLOWERS:
+            raise BadInput("too_many_followers", f"{self.id} has {MAX_FOLLOWERS} followers; {follower} is one too many")
+        self._set(followers=(*followers, follower))
+
+    def _publish_place(self) -> None:
+        customer, matter = self.place
+        self.outputs.append(
+            Settled(
+                Place(
+                    id=self.id,
+                    customer=customer,
+                    matter=matter,
+                    revision=self.identity.moves,
+                    provisional=ids.is_provisional(customer),
+                )
+            )
+        )
+
+    def _set(self, **changes: object) -> None:
+        self.identity = msgspec.structs.replace(self.identity, **changes)
