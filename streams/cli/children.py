@@ -1,0 +1,40 @@
+"""Commands of this program as child processes."""
+
+import asyncio
+import os
+import sys
+
+import msgspec
+
+from streams.errors import Refused
+from streams.settings import PREFIX, Settings
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Environment of a child that works with these settings."""
+    given = {PREFIX + name.upper(): str(value) for name, value in msgspec.structs.asdict(settings).items()}
+    return {**os.environ, **{name: value for name, value in given.items() if value}}
+
+
+async def run_command(settings: Settings, *arguments: str) -> str:
+    """Run `aftersales ARGUMENTS` and return what it printed. Raises Refused with its error text when it fails."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "streams.cli.main",
+        *arguments,
+        env=environment(settings),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL,
+        process_group=0,
+    )
+    try:
+        out, err = await child.communicate()
+    except asyncio.CancelledError:
+        child.terminate()
+        await child.wait()
+        raise
+    if child.returncode:
+        raise Refused(err.decode(errors="replace").strip() or f"`aftersales {' '.join(arguments)}` failed")
+    return out.decode(errors="replace")

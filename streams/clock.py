@@ -1,0 +1,206 @@
+"""The clock: writes time and reference data to every partition of the timeline. One process; a second one fences it.
+
+Each second one transaction holds a tick for every partition. What an account is heard up to comes from the
+announcements of connectors (`streams.domain.heard`). The clock never trusts its machine alone: at the start, and after
+every jump of the wall clock against the time since boot, it compares itself with the broker, and does not tick while
+the two disagree.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, ProducerFenced
+
+from streams import codec
+from streams.agents.correlate import SOURCES
+from streams.delivery.names import group_name, topic_name
+from streams.domain.events import ClockProbe, ReadThrough, Reference
+from streams.domain.heard import Heard, clock_step
+from streams.errors import BadInput, Refused
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+MAX_DISAGREEMENT_S = 5.0
+"""Between this machine and the broker; and the jump of the wall clock at which they are compared again."""
+DEADLINE_S = 30.0
+"""Longest time one tick may take; then the process ends and is started again."""
+
+
+def run_clock(settings: Settings) -> int:
+    """Tick until SIGTERM or SIGINT. Returns the exit status; raises Refused when the broker or a topic is not there."""
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    clock = Clock(settings)
+    try:
+        await clock.start()
+        await clock.tick_until(stopped)
+    except ProducerFenced:
+        log.critical("another clock has taken over: this one ends")
+        return 1
+    except KafkaConnectionError as error:
+        raise Refused(
+            f"no broker answers at {settings.bootstrap_servers} ({error}): start it, or correct bootstrap_servers"
+        ) from None
+    finally:
+        await clock.stop()
+    return 0
+
+
+class Clock:
+    """Reads announcements, writes ticks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._timeline = topic_name(settings.namespace, "timeline")
+        self._announced = [
+            TopicPartition(topic_name(settings.namespace, noun), 0) for noun in ("read_through", "reference")
+        ]
+        options = settings.kafka_options()
+        self._producer = AIOKafkaProducer(
+            **options,
+            transactional_id=f"{settings.namespace}-clock",
+            transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
+            retry_backoff_ms=20,
+        )
+        self._consumer = AIOKafkaConsumer(
+            **options, enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed"
+        )
+        self._admin = AIOKafkaAdminClient(**options)
+        self._heard = Heard()
+        self._references: dict[tuple[str, int], Reference] = {}
+        self._sent: set[tuple[str, int]] = set()
+        self._read = (0.0, 0.0)
+        self._trusted = False
+        self._instance = f"{socket.gethostname()}-{os.getpid()}"
+
+    async def start(self) -> None:
+        """Connect, fence an older clock, and read all announcements so far."""
+        await self._admin.start()
+        topics = {*await self._admin.list_topics()}
+        for name in (self._timeline, *(place.topic for place in self._announced)):
+            if name not in topics:
+                raise Refused(f"the topic {name} is missing: run `aftersales topics apply`")
+        await self._producer.start()
+        self._partitions = len(await self._producer.partitions_for(self._timeline))
+        await self._consumer.start()
+        self._consumer.assign(self._announced)
+        await self._consumer.seek_to_beginning(*self._announced)
+        ends = await self._consumer.end_offsets(self._announced)
+        while any([await self._consumer.position(place) < end for place, end in ends.items()]):
+            await self._listen(timeout_s=1.0)
+
+    async def stop(self) -> None:
+        """Leave the broker."""
+        if self._settings.ready_file:
+            Path(self._settings.ready_file).unlink(missing_ok=True)
+        await self._consumer.stop()
+        await self._producer.stop()
+        await self._admin.close()
+
+    async def tick_until(self, stopped: asyncio.Event) -> None:
+        """One tick a second, aligned to full seconds, until told to stop."""
+        while not stopped.is_set():
+            async with asyncio.timeout(DEADLINE_S):
+                if await self._is_right():
+                    await self._listen(timeout_s=0.0)
+                    self._heard = self._heard.pass_through(await self._passed())
+                    await self._tick()
+                    if self._settings.ready_file:
+                        Path(self._settings.ready_file).touch()
+            try:
+                async with asyncio.timeout(TICK_S - time.time() % TICK_S):
+                    await stopped.wait()
+            except TimeoutError:
+                continue
+
+    async def _is_right(self) -> bool:
+        """Whether this machine and the broker agree on the time; asked at the start and after a jump."""
+        reading = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+        jump = clock_step(self._read, reading) if self._read[0] else 0.0
+        self._read = reading
+        if abs(jump) > MAX_DISAGREEMENT_S:
+            log.warning("the clock of this machine jumped by %.1f s", jump)
+            self._trusted = False
+        if not self._trusted:
+            difference = await self._compare()
+            self._trusted = abs(difference) <= MAX_DISAGREEMENT_S
+            if not self._trusted:
+                log.error(
+                    "this machine is %.1f s ahead of the broker: no ticks until they agree within %.0f s",
+                    difference,
+                    MAX_DISAGREEMENT_S,
+                )
+        return self._trusted
+
+    async def _compare(self) -> float:
+        """Seconds by which this machine is ahead of the broker."""
+        name = topic_name(self._settings.namespace, "clock_probe")
+        now = datetime.now(UTC)
+        async with self._producer.transaction():
+            stamped = await self._producer.send_and_wait(
+                name, codec.encode(ClockProbe(now=now, instance=self._instance)), partition=0
+            )
+        # Half of the way there and back; the error is at most the other half.
+        middle = now.timestamp() + (time.time() - now.timestamp()) / 2
+        return middle - float(stamped.timestamp) / 1000
+
+    async def _listen(self, timeout_s: float) -> None:
+        """Take in what connectors and publishers of reference data have announced."""
+        found = await self._consumer.getmany(*self._announced, timeout_ms=int(timeout_s * 1000), max_records=5000)
+        for records in found.values():
+            for record in records:
+                try:
+                    entry = codec.decode(record.value)
+                except BadInput as error:
+                    log.error("%s offset %s is passed over: %s", record.topic, record.offset, error)
+                    continue
+                if isinstance(entry, ReadThrough):
+                    self._heard = self._heard.hear(entry)
+                elif isinstance(entry, Reference):
+                    self._references[entry.name, entry.version] = entry
+
+    async def _passed(self) -> dict[tuple[str, int], int]:
+        """Committed positions of correlate, asked only while an announcement waits for them."""
+        wanted = [
+            TopicPartition(topic_name(self._settings.namespace, position.topic), position.partition)
+            for announcements in self._heard.waiting.values()
+            for announcement in announcements
+            for position in announcement.positions
+            if position.topic in SOURCES
+        ]
+        if not wanted:
+            return {}
+        group = group_name(self._settings.namespace, "correlate")
+        committed = await self._admin.list_consumer_group_offsets(group, partitions=sorted(set(wanted)))
+        nouns = {topic_name(self._settings.namespace, noun): noun for noun in SOURCES}
+        return {(nouns[place.topic], place.partition): found.offset for place, found in committed.items()}
+
+    async def _tick(self) -> None:
+        """One transaction: new reference data, then the tick, for every partition of the timeline."""
+        new = sorted(set(self._references) - self._sent)
+        entries = [codec.encode(self._references[key]) for key in new]
+        entries.append(codec.encode(self._heard.tick(datetime.now(UTC))))
+        async with self._producer.transaction():
+            waiting = [
+                await self._producer.send(self._timeline, entry, key=b"", partition=partition)
+                for partition in range(self._partitions)
+                for entry in entries
+            ]
+            await asyncio.gather(*waiting)
+        self._sent.update(new)
