@@ -132,7 +132,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _to_avro(entry: msgspec.Struct) -> dict[str, Any]:
+def _to_avro(entry: Any) -> dict[str, Any]:
     plain: dict[str, Any] = _plain(entry)
     if isinstance(entry, events.Event):
         plain["envelope"] = {name: plain.pop(name) for name in events.ENVELOPE_FIELDS}
