@@ -126,7 +126,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise SettingsError(f"pseudonym_key_file {path}: {error.strerror}") from None
 
     def retention(self) -> dict[str, int]:
-        """`retention_days` as {table: days}. Raises SettingsError when it is not of the form `table=days,table=days`."""
+        """`retention_days` as {table: days}. Raises SettingsError when it is not of its form."""
         days: dict[str, int] = {}
         for part in filter(None, (part.strip() for part in self.retention_days.split(","))):
             table, sign, number = (piece.strip() for piece in part.partition("="))

@@ -8,18 +8,14 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from streams.errors import Refused, Transient
-
-if TYPE_CHECKING:
-    pass
 
 LOCK = Path(__file__).with_name("kafka-4.1.1.lock")
 MIRROR = "AFTERSALES_MAVEN_URL"
@@ -27,8 +23,9 @@ PARALLEL = 8
 TRIES = 3
 PAUSE_S = 0.5
 """Before the second try; doubled before each further one."""
-TIMEOUT_S = 30.0
-CHUNK = 1 << 18
+CONNECT_S = 5.0
+READ_S = 30.0
+CHUNK_BYTES = 1 << 18
 
 Progress = Callable[[int, int], None]
 """Called with (jars ready, jars in all) each time a jar becomes ready."""
@@ -59,19 +56,33 @@ class Jar:
 def read_lock(path: Path = LOCK) -> list[Jar]:
     """The locked jars: lines `group:artifact:version:sha256`; `#` begins a comment."""
     lines = [line.strip() for line in path.read_text().splitlines()]
-    fields = [line.split(":") for line in lines if line and not line.startswith("#")]
-    return [Jar(group=group, artifact=artifact, version=version, sha256=sha) for group, artifact, version, sha in fields]
+    jars = []
+    for line in lines:
+        if line and not line.startswith("#"):
+            group, artifact, version, sha256 = line.split(":")
+            jars.append(Jar(group=group, artifact=artifact, version=version, sha256=sha256))
+    return jars
 
 
-def fetch_jars(folder: Path, *, jars: list[Jar] | None = None, progress: Progress | None = None) -> list[Path]:
+class Stopped(Exception):
+    """The caller has set `stop`: not all jars are there."""
+
+
+def fetch_jars(
+    folder: Path,
+    *,
+    jars: list[Jar] | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> list[Path]:
     """Bring all jars into `folder`, each verified, and return their paths in the order of the lock.
 
     Two processes may fetch into one folder at once: each file appears whole, by a rename. Raises Refused, naming the
-    jar, when it can't be had or is not the locked one.
+    jar, when it can't be had or is not the locked one, and Stopped soon after `stop` was set.
     """
     wanted = read_lock() if jars is None else jars
     folder.mkdir(parents=True, exist_ok=True)
-    source = Source()
+    source = Source(stop or threading.Event())
     with ThreadPoolExecutor(PARALLEL) as pool:
         fetching = [pool.submit(_bring, jar, folder, source) for jar in wanted]
         try:
@@ -88,38 +99,42 @@ def fetch_jars(folder: Path, *, jars: list[Jar] | None = None, progress: Progres
 class Source:
     """The remote repository. Looked up at the first jar that is not on this machine: most starts need none."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: threading.Event) -> None:
         self._url: str | None = None
+        self._stop = stop
 
     def download(self, jar: Jar, target: Path) -> None:
-        """Write the jar to `target`. Raises Transient after the last try, Refused when the repository has no such jar."""
+        """Write the jar to `target`. Raises Transient after the last try, Refused when the repository has it not."""
         import requests
 
         if self._url is None:
             self._url = repository_url()
         for attempt in range(TRIES):
             try:
-                return _download(f"{self._url}/{jar.repository_path}", target)
+                return self._write(f"{self._url}/{jar.repository_path}", target)
             except requests.HTTPError as error:
                 status = error.response.status_code
                 if status < 500 and status != 429:
-                    raise Refused(f"{jar}: the Maven repository answers {status}; set {MIRROR} to one that has it") from None
+                    raise Refused(
+                        f"{jar}: the Maven repository answers {status}; set {MIRROR} to one that has it"
+                    ) from None
                 fault = f"the Maven repository answers {status}"
             except requests.RequestException as error:
                 fault = f"the Maven repository can't be reached ({type(error).__name__})"
-            if attempt + 1 < TRIES:
-                time.sleep(PAUSE_S * 2**attempt)
+            if attempt + 1 < TRIES and self._stop.wait(PAUSE_S * 2**attempt):
+                raise Stopped
         raise Transient(fault)
 
+    def _write(self, url: str, target: Path) -> None:
+        import requests
 
-def _download(url: str, target: Path) -> None:
-    import requests
-
-    with requests.get(url, timeout=TIMEOUT_S, stream=True) as response:
-        response.raise_for_status()
-        with target.open("wb") as file:
-            for chunk in response.iter_content(CHUNK):
-                file.write(chunk)
+        with requests.get(url, timeout=(CONNECT_S, READ_S), stream=True) as response:
+            response.raise_for_status()
+            with target.open("wb") as file:
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    if self._stop.is_set():
+                        raise Stopped
+                    file.write(chunk)
 
 
 def repository_url() -> str:
@@ -143,7 +158,7 @@ def _mirror(settings: Path) -> str | None:
         root = ElementTree.parse(settings).getroot()  # noqa: S314 - the user's own file
     except (OSError, ElementTree.ParseError):
         return None
-    for mirror in root.iter("{*}mirror"):
+    for mirror in root.iterfind(".//{*}mirror"):
         if mirror.findtext("{*}mirrorOf", "").split(",")[0].strip() in ("*", "central", "external:*"):
             return mirror.findtext("{*}url", "").strip() or None
     return None
