@@ -25,7 +25,7 @@ UNDETERMINED = "und"
 def _model() -> tuple[Any, str]:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    return LanguageIdentifier.from_pickled_model(MODEL_FILE, norm_probs=True), f"py3langid-{version('py3langid')}"
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True), f"py3langid-{version('py3langid')}"
 
 
 def language_of(text: str) -> tuple[str, float]:

@@ -36,5 +36,6 @@ async def run_command(settings: Settings, *arguments: str) -> str:
         await child.wait()
         raise
     if child.returncode:
-        raise Refused(err.decode(errors="replace").strip() or f"`aftersales {' '.join(arguments)}` failed")
+        said = err.decode(errors="replace").strip()
+        raise Refused(said.removeprefix("aftersales: ") or f"`aftersales {' '.join(arguments)}` failed")
     return out.decode(errors="replace")

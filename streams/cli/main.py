@@ -42,9 +42,9 @@ Directory = Annotated[
 ]
 
 
-def settings_of(directory: str | None = None, **overrides: object) -> Settings:
+def settings_of(directory: str | None = None, **overrides: str | int | None) -> Settings:
     """The settings of a command, with the options that were given."""
-    return load(directory=directory, **overrides)
+    return load(None, directory=directory, **overrides)
 
 
 # ---- run

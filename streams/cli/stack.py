@@ -97,7 +97,7 @@ def _detach(settings: Settings, engines_only: bool) -> int:
     (directory / "log").mkdir(parents=True, exist_ok=True)
     log = directory / "log" / "up.log"
     with log.open("wb") as out:
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-m", "streams.cli.main", "up", *(["--engines-only"] if engines_only else [])],
             env=environment(settings),
             stdin=subprocess.DEVNULL,

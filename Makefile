@@ -1,0 +1,45 @@
+# The two commands of the README are `make demo` and `make test`. Everything lives in .venv, .aftersales and the cache.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+SEED ?= 7
+DATA ?= ../shared/data
+
+.PHONY: help install demo test lint check-data lock clean
+
+help:  ## Show this help
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+$(INSTALLED): requirements.lock requirements-uv.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+install: $(INSTALLED)  ## Install everything into .venv
+
+demo: $(INSTALLED)  ## Run the whole pipeline on a simulated market (SECONDS=60 ends by itself and checks)
+	@$(BIN)/aftersales demo --seed $(SEED) $(if $(filter command line environment,$(origin SECONDS)),--seconds $(SECONDS))
+
+lint: $(INSTALLED)  ## Lint, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint  ## Run everything that must pass
+	$(BIN)/pytest
+
+check-data: $(INSTALLED)  ## Import real data sets whole, compare every figure with the reference (DATA=folder)
+	$(BIN)/python -m tests.data.reference_check $(DATA)
+
+lock: $(INSTALLED)  ## Renew the lock files
+	$(BIN)/uv pip compile pyproject.toml --extra test --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
+	echo 'uv==0.13.9' | $(BIN)/uv pip compile - --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements-uv.lock
+
+clean:  ## Remove what was installed; data of the embedded stack stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

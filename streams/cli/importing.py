@@ -1,0 +1,66 @@
+"""`import MANIFEST`: a progress line around the file import, and its outcome."""
+
+import asyncio
+from pathlib import Path
+
+from connectors.files import FileReport, ImportReport, run_import
+from streams.settings import Settings
+
+
+def run(settings: Settings, manifest: Path, *, live: bool, base: Path | None, again: bool) -> int:
+    """Import, and say what was done.
+
+    Exit status 0 when every row became events, 1 when rows became dead letters, 130 when it was stopped before its
+    end. Raises Refused, Transient.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed:,} rows"),
+        TextColumn("{task.fields[events]:,} events"),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TextColumn("[red]{task.fields[bad]}[/]"),
+        TimeElapsedColumn(),
+        console=console,
+    ) as bar:
+        lines = {}
+
+        def progress(report: FileReport) -> None:
+            if report.file not in lines:
+                lines[report.file] = bar.add_task(report.file, total=None, events=0, rate=0, bad="")
+            bar.update(
+                lines[report.file],
+                completed=report.rows,
+                events=report.events,
+                rate=report.events_per_s,
+                bad=f"{report.bad_rows:,} dead letters" if report.bad_rows else "",
+            )
+            if report.state != "reading":
+                bar.stop_task(lines[report.file])
+
+        report = asyncio.run(run_import(settings, manifest, base=base, live=live, again=again, progress=progress))
+    for line in describe(report):
+        print(line)
+    if report.stopped:
+        print("stopped before the end; the same command goes on from there")
+        return 130
+    return int(bool(report.bad_rows))
+
+
+def describe(report: ImportReport) -> list[str]:
+    """The outcome, a line per file and one for all."""
+    lines = []
+    for file in report.files:
+        if file.state == "unchanged":
+            lines.append(f"{file.file}: imported before with the same content and mapping; --again reads it once more")
+            continue
+        resumed = f", {file.resumed_after:,} of them by an earlier run" if file.resumed_after else ""
+        bad = f", {file.bad_rows:,} dead letters (see `aftersales dlq list`)" if file.bad_rows else ""
+        lines.append(f"{file.file}: {file.rows:,} rows{resumed}, {file.events:,} events published{bad}")
+    through = f"; read through {report.through_at:%Y-%m-%d %H:%M:%S} UTC" if report.through_at else ""
+    lines.append(f"account {report.account}: {report.events:,} events{through}")
+    return lines
