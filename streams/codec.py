@@ -16,6 +16,7 @@ from typing import Any
 
 import fastavro
 import msgspec
+from msgspec.structs import asdict
 
 from streams.domain import events, facts
 from streams.errors import BadInput
@@ -120,36 +121,48 @@ def encode(entry: Any) -> bytes:
     schema, header = _current()[entry.NAME]
     out = io.BytesIO()
     out.write(header)
-    fastavro.schemaless_writer(out, schema, _TO_AVRO.get(entry.NAME, _to_avro)(entry))
+    fastavro.schemaless_writer(out, schema, _TO_AVRO[entry.NAME](entry))
     return out.getvalue()
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, msgspec.Struct):
-        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
+def _event_to_avro(event: events.Event) -> dict[str, Any]:
+    plain = _to_avro(event)
+    # The writer takes from a record what the schema names, so the flat event serves as its own envelope.
+    plain["envelope"] = plain
+    return plain
 
 
 def _to_avro(entry: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = _plain(entry)
-    if isinstance(entry, events.Event):
-        plain["envelope"] = {name: plain.pop(name) for name in events.ENVELOPE_FIELDS}
+    plain = asdict(entry)
+    for field in _NESTED_FIELDS.get(entry.NAME, ()):
+        plain[field] = [asdict(item) for item in plain[field]]
     return plain
 
 
-def _fact_to_avro(fact: facts.TimerFact | facts.MatterFact) -> dict[str, Any]:
-    plain: dict[str, Any] = _plain(fact)
-    plain |= plain.pop("key")
-    if isinstance(fact, facts.TimerFact):
-        plain |= plain.pop("state")
-        return plain
-    plain["state"] = (f"aftersales.{fact.key.kind}_state", plain["state"])
-    return plain
+def _reference_to_avro(reference: events.Reference) -> dict[str, Any]:
+    return asdict(reference) | {"body": asdict(reference.body)}
 
 
-_TO_AVRO: dict[str, Callable[[Any], dict[str, Any]]] = {"timer_fact": _fact_to_avro, "matter_fact": _fact_to_avro}
+def _timer_fact_to_avro(fact: facts.TimerFact) -> dict[str, Any]:
+    return asdict(fact) | asdict(fact.key) | asdict(fact.state)
+
+
+def _matter_fact_to_avro(fact: facts.MatterFact) -> dict[str, Any]:
+    # A tuple names the branch of the union.
+    state = f"aftersales.{fact.key.kind}_state", asdict(fact.state)
+    return asdict(fact) | asdict(fact.key) | {"state": state}
+
+
+_NESTED_FIELDS: Mapping[str, tuple[str, ...]] = {
+    name: tuple(field for of, field in NESTED if of == name) for name, _ in NESTED
+}
+_TO_AVRO: dict[str, Callable[[Any], dict[str, Any]]] = {
+    **{event.NAME: _event_to_avro for event in EVENTS},
+    **{entry.NAME: _to_avro for entry in ENTRIES},
+    "reference": _reference_to_avro,
+    "timer_fact": _timer_fact_to_avro,
+    "matter_fact": _matter_fact_to_avro,
+}
 
 # ---- reading
 

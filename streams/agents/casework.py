@@ -31,7 +31,6 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="cl
 
     now: datetime = BEGINNING
     horizons: dict[str, datetime] = {}
-    live: tuple[str, ...] = ()
 
     def horizon(self, account: str) -> datetime:
         """Up to when the account's events are known."""
@@ -186,7 +185,7 @@ def _tick(tick: Tick, clocks: Clocks) -> Effects[Value]:
     """Move the clocks. A tick that goes back is ignored."""
     if tick.now <= clocks.now:
         return NOTHING
-    after = msgspec.structs.replace(clocks, now=tick.now, live=tuple(a.account for a in tick.accounts if a.live))
+    after = msgspec.structs.replace(clocks, now=tick.now)
     for account in tick.accounts:
         after = after.at(account.account, _horizon(account, tick.now))
     advance = {

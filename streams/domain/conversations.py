@@ -86,7 +86,7 @@ def _state(events: Events) -> CaseState:
     messages, tickets = only(events, Message), only(events, Ticket)
     asked, answer, solution = first_customer_message(events), first_answer(events), Solution(events)
     opening = asked or next(iter(messages), None)
-    status = newest(ticket.status for ticket in tickets) or "open"
+    status = newest(ticket.status for ticket in tickets if ticket.status != "unknown") or "open"
     if status in SOLVED and solution.since is None:
         status = "open"  # the customer wrote again, and the desk has not said anything since
     return CaseState(

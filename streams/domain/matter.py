@@ -138,8 +138,8 @@ def take_event(matter: Matter, id: str, event: SourceEvent, size: int) -> Matter
 
 
 def _compact(event: SourceEvent) -> SourceEvent:
-    """An event without what its place says anyway."""
-    return msgspec.structs.replace(event, about="", customer=None, followers=())
+    """An event without what its place says anyway. Links stay: the fold asks whether a parcel goes to or fro."""
+    return msgspec.structs.replace(event, about="", customer=None)
 
 
 def excess(matter: Matter) -> tuple[str, str] | None:

@@ -20,7 +20,7 @@ from streams.domain.history import (
     of_kind,
     only,
 )
-from streams.domain.parcels import delivered_at, is_return_parcel, shipped_at
+from streams.domain.parcels import delivered_at, return_parcels, shipped_at
 
 ZERO = Decimal("0.000000")
 ENDED = frozenset({"cancelled", "unavailable"})
@@ -29,7 +29,8 @@ ENDED = frozenset({"cancelled", "unavailable"})
 
 def fold(history: History, horizon: Horizon, into: Folded) -> None:
     """State every order of the matter, its lines and its delivery timer."""
-    parcels = {id: only(events, Parcel) for id, events in of_kind(history, "parcel") if not is_return_parcel(events)}
+    going_back = return_parcels(history)
+    parcels = {id: only(events, Parcel) for id, events in of_kind(history, "parcel") if id not in going_back}
     for id, events in of_kind(history, "order"):
         orders = only(events, Order)
         if orders:
@@ -62,9 +63,9 @@ def _fold_order(id: str, orders: list[Order], parcels: dict[str, list[Parcel]], 
     delivered = _delivered_at(parcels)
     status, cancelled = _status(orders, delivered)
     placed = first(order.placed_at for order in orders) or orders[0].event_at
-    promised = newest(order.promised_at for order in orders) or newest(
-        parcel.promised_at for scans in parcels.values() for parcel in scans
-    )
+    # In the order of events, not of parcels: these lie in the order in which they became known.
+    scans = sorted((scan for scans in parcels.values() for scan in scans), key=lambda scan: scan.order_key)
+    promised = newest(order.promised_at for order in orders) or newest(scan.promised_at for scan in scans)
     into.facts[id, MatterKey(kind="order")] = OrderState(
         account=account,
         marketplace=marketplace,
@@ -86,7 +87,7 @@ def _fold_order(id: str, orders: list[Order], parcels: dict[str, list[Parcel]], 
         freight_total=freight,
     )
     if promised is not None:
-        carrier_account = newest(scans[-1].account for scans in parcels.values() if scans) or account
+        carrier_account = scans[-1].account if scans else account
         _time_delivery(id, orders, parcels, placed, promised, delivered, status, carrier_account, horizon, into)
 
 
@@ -102,7 +103,7 @@ def _status(orders: list[Order], delivered: datetime | None) -> tuple[str, datet
     """Newest state and, if it is cancelled, since when. What parcels say counts from the instant of the delivery on."""
     status, since, cancelled = "unknown", None, None
     for order in orders:
-        if order.status is not None:
+        if order.status is not None and order.status != "unknown":
             status, since = order.status, order.event_at
             cancelled = (cancelled or order.event_at) if status == "cancelled" else None
     if delivered is not None and (since is None or delivered > since):

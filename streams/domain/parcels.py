@@ -7,9 +7,9 @@ unless a later scan says that it goes back (P-1 to P-3 in docs/facts.md).
 from collections.abc import Iterable
 from datetime import datetime
 
-from streams.domain.events import Event, Parcel
+from streams.domain.events import Parcel
 from streams.domain.facts import MatterKey, ParcelState
-from streams.domain.history import Events, Folded, History, first, marketplace_of, newest, of_kind, only
+from streams.domain.history import Folded, History, first, marketplace_of, newest, of_kind, only
 from streams.domain.ids import kind_of
 
 IN_CARRIERS_HANDS = frozenset(
@@ -47,7 +47,7 @@ def _state(parcels: list[Parcel]) -> ParcelState:
 def _status(scans: Iterable[Parcel]) -> str:
     status = "unknown"
     for scan in scans:
-        if scan.status is not None and (status != "delivered" or scan.status in AFTER_DELIVERY):
+        if scan.status not in (None, "unknown") and (status != "delivered" or scan.status in AFTER_DELIVERY):
             status = scan.status
     return status
 
@@ -64,7 +64,18 @@ def delivered_at(parcels: Iterable[Parcel]) -> datetime | None:
     return first(scan.event_at for scan in parcels if scan.status == "delivered")
 
 
-def is_return_parcel(events: Events | Iterable[Event]) -> bool:
-    """Whether the parcel follows a return: it goes back to the seller and delivers no order."""
-    leader = newest(event.leader for event in events)
-    return leader is not None and kind_of(leader) == "return"
+def return_parcels(history: History) -> frozenset[str]:
+    """The parcels that follow a return: they go back to the seller and deliver no order.
+
+    Either side may have said so, the parcel of its return or the return of its parcels; the newest link wins.
+    """
+    links: dict[str, tuple[datetime, str, str]] = {}
+    if not any(kind_of(id) == "parcel" for id in history):
+        return frozenset()
+    for id, events in history.items():
+        for event in events:
+            named = [(id, event.leader)] if event.leader else []
+            for lower, higher in (*named, *((follower, id) for follower in event.followers)):
+                link = event.event_at, event.event_id, higher
+                links[lower] = max(links.get(lower, link), link)
+    return frozenset(id for id, (_, _, leader) in links.items() if kind_of(leader) == "return")

@@ -31,7 +31,7 @@ def _fold_return(id: str, returns: list[Return], into: Folded) -> None:
             line_at=event.event_at,
             currency=currency,
         )
-    status = newest(event.status for event in returns) or "unknown"
+    status = newest(event.status for event in returns if event.status != "unknown") or "unknown"
     into.facts[id, MatterKey(kind="return")] = ReturnState(
         account=account,
         marketplace=marketplace,
