@@ -22,6 +22,10 @@ MAX_SIZE = 256 << 10
 """Bytes of one matter's events as they came in. The same bound, for the same reason."""
 
 
+MAX_FACTS = 2_000
+"""Of one matter. A fold that says more is taken for a failed one."""
+
+
 class Stated(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The last statement of a fact. `withdrawn`: it was taken back; its revision goes on counting."""
 
@@ -237,11 +241,13 @@ def _with(matter: Matter, id: str, resident: Resident) -> Matter:
 def state(matter: Matter, fold: Fold, version: int, generation: str, cause: str) -> tuple[Matter, list[Statement]]:
     """Fold the matter and state what differs from what was stated before. A silent matter states nothing.
 
-    Raises whatever the fold raises: that is a bug, and the caller sets the matter aside.
+    Raises whatever the fold raises, OverflowError when it says too much: the caller sets the matter aside.
     """
     if matter.silent:
         return msgspec.structs.replace(matter, wakes=()), []
     folded = fold(matter.history)
+    if len(folded.facts) > MAX_FACTS:
+        raise OverflowError(f"{len(folded.facts)} facts of one matter; at most {MAX_FACTS} are stated")
     statements: list[Statement] = []
     residents = dict(matter.residents)
     for id, said in _by_id(folded.facts, matter.residents).items():
