@@ -95,3 +95,11 @@ class Agent(Generic[T]):
     due: Callable[[Due, bytes, State[T]], Effects[T]] | None = None
     """Called with (due instant, key, state) when a clock passed it; the key's new value must not hold the same due."""
     quarantine: Callable[[Record | tuple[Due, bytes], Exception, State[T]], Effects[T] | None] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.encode is None) != (self.decode is None):
+            raise ValueError(f"agent {self.name}: encode and decode go together")
+        if (self.dues is None) != (self.due is None):
+            raise ValueError(f"agent {self.name}: dues and due go together")
+        if self.dues is not None and self.encode is None:
+            raise ValueError(f"agent {self.name}: due instants need state")
