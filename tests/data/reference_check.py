@@ -29,6 +29,7 @@ from tests.data import pipeline_figures, plain_reference
 from tests.data.pipeline_figures import FROM_EVENTS
 from tests.data.plain_reference import EXEMPT, SETS, Figures, differences, expected_of, leaves
 from tests.data.sampling import Sample, write_sample
+from tests.data.stages import cpu_seconds, describe
 
 MANIFESTS = Path(__file__).parent
 DRAIN_S = 1800.0
@@ -97,15 +98,17 @@ async def _through_the_pipeline(name: str, folder: Path) -> Figures:
         stack = Stack(_settings(directory))
         try:
             await start_pipeline(stack, lambda text: None)
-            began = time.monotonic()
+            before, began = cpu_seconds(stack), time.monotonic()
             report = await run_import(stack.settings, MANIFESTS / f"{name}.yaml", base=folder)
             imported = time.monotonic()
             async with Progress(stack.settings) as progress:
                 await progress.wait_until_drained(DRAIN_S)
+            done_s = time.monotonic() - began
             print(
-                f"{name}: {report.events} events and texts, {report.bad_rows} bad rows; imported in"
-                f" {imported - began:.1f} s, worked off after {time.monotonic() - began:.1f} s"
+                f"{name}: {report.events:,} events and texts, {report.bad_rows} bad rows; imported in"
+                f" {imported - began:.1f} s, worked off after {done_s:.1f} s: {report.events / done_s:,.0f} events/s"
             )
+            print(f"{name}: {describe(before, cpu_seconds(stack), report.events)}")
             client = connect(stack.settings)
             try:
                 return pipeline_figures.FIGURES[name](lambda select: _rows(client, select))
