@@ -16,7 +16,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -26,6 +26,7 @@ from streams.errors import Refused
 
 PREFIX = "AFTERSALES_"
 SECRETS = frozenset({"sasl_password", "pseudonym_key"})
+MAX_PORT = 65535
 
 
 class SettingsError(Refused):
@@ -97,9 +98,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aftersales"
 
     def kafka_options(self) -> dict[str, Any]:
-        """Connection arguments shared by all aiokafka clients."""
+        """Connection arguments shared by all aiokafka clients. Raises SettingsError for what can't be right."""
         options: dict[str, Any] = {
-            "bootstrap_servers": require(self.bootstrap_servers, "bootstrap_servers"),
+            "bootstrap_servers": _checked_servers(require(self.bootstrap_servers, "bootstrap_servers")),
             "security_protocol": self.security_protocol,
         }
         if self.security_protocol.startswith("SASL"):
@@ -109,11 +110,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 "sasl_plain_password": self.sasl_password,
             }
         if self.security_protocol.endswith("SSL"):
-            context = ssl.create_default_context(cafile=self.ssl_cafile or None)
-            if self.ssl_certfile:
-                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile or None)
-            options["ssl_context"] = context
+            options["ssl_context"] = self._ssl_context()
         return options
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+            file = getattr(self, name)
+            try:
+                if file:
+                    Path(file).open("rb").close()
+            except OSError as error:
+                raise SettingsError(f"{name} {file}: {error.strerror}") from None
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_cafile or None)
+        except ssl.SSLError:
+            raise SettingsError(f"ssl_cafile {self.ssl_cafile} holds no certificates in PEM form") from None
+        if self.ssl_certfile:
+            try:
+                # A key that is encrypted is refused, where a prompt for its password would block.
+                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile or None, password="")
+            except ssl.SSLError:
+                raise SettingsError(
+                    f"ssl_certfile {self.ssl_certfile} and ssl_keyfile {self.ssl_keyfile or '(not set)'} are not a "
+                    "certificate and its key, unencrypted and in PEM form"
+                ) from None
+        return context
 
     def pseudonym_secret(self) -> bytes:
         """The key of customer pseudonyms. Raises SettingsError when there is none."""
@@ -156,6 +177,16 @@ def require(value: str, name: str) -> str:
     )
 
 
+def _checked_servers(servers: str) -> str:
+    for server in servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) <= MAX_PORT):
+            raise SettingsError(
+                f"bootstrap_servers: {server.strip()!r} is not of the form host:port, e.g. kafka-1:9092,kafka-2:9092"
+            )
+    return servers
+
+
 def without_password(url: str) -> str:
     """A URL with its password replaced by `***`."""
     parts = urlsplit(url)
@@ -186,7 +217,19 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
     try:
         return msgspec.convert(known, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"a setting is wrong: {error}") from None
+        raise SettingsError(_explain(str(error), known)) from None
+
+
+def _explain(error: str, known: Mapping[str, Any]) -> str:
+    """What is wrong with which setting; a secret's value is not told."""
+    reason, _, name = error.partition(" - at `$.")
+    name = name.rstrip("`")
+    if name not in known:
+        return f"a setting is wrong: {error}"
+    value = "" if name in SECRETS or name == "clickhouse_dsn" else f" is {known[name]!r}"
+    choices = get_args(get_type_hints(Settings)[name])
+    reason = f"choose from {', '.join(choices)}" if choices else reason.replace("`", "").lower()
+    return f"{name}{value}: {reason}; correct {PREFIX}{name.upper()}, or `{name}` in the settings file"
 
 
 def _read_file(file: Path, *, required: bool) -> dict[str, Any]:

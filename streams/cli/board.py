@@ -11,6 +11,20 @@ if TYPE_CHECKING:
 GOOD_SHARE = 0.9
 """From this share of responses within target on, a figure is drawn as good; below FAIR_SHARE as bad."""
 FAIR_SHARE = 0.75
+HEADINGS = (
+    "",
+    "\norders",
+    "deliv-\nered",
+    "\nlate",
+    "\ncases",
+    "response\nafter h",
+    "in\ntime",
+    "solved\nafter h",
+    "in\ntime",
+    "re-\nviews",
+    "\nlow",
+    "re-\nturns",
+)
 
 
 def draw(rows: Sequence[Figures], caption: str | None = None) -> "Table":
@@ -18,21 +32,10 @@ def draw(rows: Sequence[Figures], caption: str | None = None) -> "Table":
     from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table(title="KPIs by marketplace", title_justify="left", caption_justify="left", padding=(0, 0), box=SIMPLE)
-    for heading in (
-        "",
-        "orders",
-        "deli-\nvered",
-        "late",
-        "cases",
-        "first re-\nsponse h",
-        "in\ntime",
-        "solved\nafter h",
-        "in\ntime",
-        "re-\nviews",
-        "low",
-        "re-\nturns",
-    ):
+    # Made to fit a screen of 80 columns.
+    table = Table(title="KPIs by marketplace", title_justify="left", caption_justify="left", box=SIMPLE)
+    table.show_edge, table.padding = False, (0, 0)
+    for heading in HEADINGS:
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     total = [row for row in rows if row.marketplace == ALL]
     for row in rows:
@@ -42,7 +45,7 @@ def draw(rows: Sequence[Figures], caption: str | None = None) -> "Table":
     for row in total:
         table.add_row(*_cells(row), style="bold")
         notes = (
-            "hours: median/90th percentile\n"
+            "hours: median/90th percentile; low: 2 points of 5 or fewer\n"
             f"payments: {row.payments:,}; customers still unknown: {row.provisional_customers:,}; "
             f"dead letters: {row.dead_letters:,}"
         )
@@ -73,7 +76,7 @@ def _cells(row: Figures) -> list[str]:
 
 
 def _share(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
+    return "–" if share is None else f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
 
 
 def _hours(p50: float | None, p90: float | None) -> str:

@@ -6,8 +6,12 @@ import sys
 
 import msgspec
 
+from streams.embedded.supervisor import bind_to_parent
 from streams.errors import Refused
 from streams.settings import PREFIX, Settings
+
+SAYS = "aftersales: "
+"""What the one sentence of a refused command begins with."""
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -28,6 +32,7 @@ async def run_command(settings: Settings, *arguments: str) -> str:
         stderr=asyncio.subprocess.PIPE,
         stdin=asyncio.subprocess.DEVNULL,
         process_group=0,
+        preexec_fn=bind_to_parent(os.getpid()),
     )
     try:
         out, err = await child.communicate()
@@ -36,6 +41,10 @@ async def run_command(settings: Settings, *arguments: str) -> str:
         await child.wait()
         raise
     if child.returncode:
-        said = err.decode(errors="replace").strip()
-        raise Refused(said.removeprefix("aftersales: ") or f"`aftersales {' '.join(arguments)}` failed")
+        raise Refused(refusal(err.decode(errors="replace")) or f"`aftersales {' '.join(arguments)}` failed")
     return out.decode(errors="replace")
+
+
+def refusal(printed: str) -> str:
+    """The sentence at the end of what a refused command printed, else all that it printed."""
+    return printed.strip().rpartition(SAYS)[2]

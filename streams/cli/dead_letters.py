@@ -1,11 +1,14 @@
 """`dlq list` and `dlq show`."""
 
 from streams.cli.query import ask, print_table, text
+from streams.cli.stack import command
 from streams.errors import Refused
 from streams.settings import Settings
 
 MAX_RAW = 4_000
 """Characters of the raw bytes that are printed."""
+SHORT = 8
+"""Characters of an id that tell one dead letter from another."""
 
 
 def list_(settings: Settings, reason: str | None, limit: int) -> int:
@@ -30,8 +33,14 @@ def list_(settings: Settings, reason: str | None, limit: int) -> int:
         """,
         {"reason": reason or "", "limit": limit},
     )
-    print_table(("id", "stored at", "reason", "refused by", "from", "detail"), [(r[0][:8], *r[1:]) for r in rows])
-    print("one whole: aftersales dlq show ID")
+    print()
+    for id, stored_at, code, agent, origin, detail in rows:
+        print(f"{id[:SHORT]}  {text(stored_at)}  {code} ({agent})  {origin}")
+        print(f"{'':{SHORT}}  {detail}")
+    if not rows:
+        print(f"none of reason {reason}")
+        return 0
+    print(f"\none of them whole: {command(settings, 'dlq', 'show', rows[0][0][:SHORT])}")
     return 0
 
 

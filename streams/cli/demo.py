@@ -3,19 +3,20 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from connectors.simulator.feed import Plan, feed, truth_path
+from connectors.simulator.feed import Plan, feed, open_course, place_of, truth_path
 from connectors.simulator.truth import Compared, compare
 from streams.audit import Audit, audit
-from streams.cli.pipeline import start_pipeline
-from streams.cli.stack import describe, stopping
+from streams.cli.pipeline import start_pipeline, stop_whole, watch
+from streams.cli.stack import INTERRUPTED, command, describe, make_directory, memory_bytes, tell_fetching
 from streams.clickhouse import connect, refusals
 from streams.embedded import stack as embedded
 from streams.embedded.stack import Stack
-from streams.errors import Refused, Transient
+from streams.embedded.supervisor import signals_cancel_this_task
 from streams.progress import Progress
 from streams.settings import Settings
 
@@ -23,105 +24,136 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
+T = TypeVar("T")
+
 BOARD_S = 2.0
 """Between two drawings of the KPIs."""
+FIRST_BOARD_S = 0.5
+"""The same as long as there is nothing to draw."""
 PLAIN_S = 10.0
 """The same where the output is no terminal."""
 DRAIN_S = 180.0
+LEAVE_S = 1.0
+"""For what is being published when the demo is told to stop; the rest is published at the next start."""
 PRESENT = timedelta(seconds=5)
 """A market that is published up to so long ago has caught up."""
-MEMORY_MIB = 1 << 20
+MIB = 1 << 20
 
 
 def run_demo(settings: Settings, *, seconds: float | None, seed: int, days: int) -> int:
-    """Run until Ctrl-C, or for `seconds` and then check. Exit status 1 when the check finds a difference."""
-    return asyncio.run(_run(settings, seconds, Plan(seed=seed, history_days=days)))
+    """Run until Ctrl-C, or for `seconds` and then check.
+
+    Exit status 1 when the check finds a difference, 130 when it was stopped before it could check. Raises Refused.
+    """
+    make_directory(settings)
+    plan = Plan(seed=seed, history_days=days)
+    if (place_of(settings) / "course.json").exists():
+        # Refuses another market than the one that has been started here, before anything is.
+        open_course(place_of(settings), plan, datetime.now(UTC))
+    return asyncio.run(_run(settings, seconds, plan))
+
+
+class Demo:
+    """What the parts of a running demo share: the screen, when it began, and how far the market is."""
+
+    def __init__(self, console: "Console") -> None:
+        self.console = console
+        self.published = 0
+        self.reached_at: datetime | None = None
+        self.present = asyncio.Event()
+        """Set when the market's history has been published."""
+        self._began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print a line with the time since the beginning."""
+        self.console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/] {text}")
+
+    def progress(self, published: int, at: datetime) -> None:
+        """Take note of how far the market has been published."""
+        self.published, self.reached_at = published, at
+        if datetime.now(UTC) - at < PRESENT:
+            self.present.set()
 
 
 async def _run(settings: Settings, seconds: float | None, plan: Plan) -> int:
     from rich.console import Console
 
-    console = Console()
-    began = time.monotonic()
-    stack = Stack(settings, progress=lambda done, total: None)
-    async with stopping() as stopped:
+    demo = Demo(Console())
+    stack = Stack(settings, progress=tell_fetching(demo.say))
+    status = INTERRUPTED
+    with signals_cancel_this_task():
         try:
-            starting = asyncio.ensure_future(
-                start_pipeline(stack, lambda text: console.print(f"[dim]{time.monotonic() - began:5.1f} s[/] {text}"))
-            )
-            await _until(starting, stopped)
-            if stopped.is_set():
-                return 0
-            console.print(f"[dim]{time.monotonic() - began:5.1f} s[/] ready")
-            console.print(describe(stack.settings))
-            return await _play(stack, console, began, seconds, plan, stopped)
+            await start_pipeline(stack, demo.say)
+            demo.say("ready")
+            demo.console.print(describe(stack.settings), soft_wrap=True, highlight=False)
+            if seconds is None:
+                status = 0  # Ctrl-C is the way it ends
+            status = await _play(stack, demo, seconds, plan)
+        except asyncio.CancelledError:
+            pass
         finally:
-            await stack.stop()
-            console.print("stopped; the data is kept, and the next `make demo` goes on from here")
+            if stack.running:
+                await stop_whole(stack)
+                _say_goodbye(settings, demo.console)
+    return status
 
 
-async def _until(work: "asyncio.Future[Any]", stopped: asyncio.Event) -> None:
-    """Wait for work or until stopped, which cancels the work."""
-    told = asyncio.ensure_future(stopped.wait())
-    await asyncio.wait((work, told), return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
-    if not work.done():
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
-    elif not work.cancelled():
-        work.result()
+def _say_goodbye(settings: Settings, console: "Console") -> None:
+    console.print(
+        f"stopped; the data is kept. The same command goes on from here, [bold]{command(settings, 'up')}[/] only"
+        " looks at it",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
-async def _play(
-    stack: Stack, console: "Console", began: float, seconds: float | None, plan: Plan, stopped: asyncio.Event
-) -> int:
+async def _play(stack: Stack, demo: Demo, seconds: float | None, plan: Plan) -> int:
+    """Publish the market and show the KPIs; with `seconds`, end after them and check. Returns the exit status."""
     settings = stack.settings
-    enough, present = asyncio.Event(), asyncio.Event()
-    if seconds is not None:
-        asyncio.get_running_loop().call_later(seconds, enough.set)
-    reached: dict[str, Any] = {"published": 0, "at": None}
-
-    def progress(published: int, at: datetime) -> None:
-        reached.update(published=published, at=at)
-        if datetime.now(UTC) - at < PRESENT:
-            present.set()
-
-    async def played_enough() -> None:
-        # History is always played to its end: until then no account is live, and nothing can fall due.
-        await enough.wait()
-        await present.wait()
-
     ends = asyncio.Event()
-    feeding: asyncio.Future[None] = asyncio.ensure_future(feed(settings, plan, stop=ends, progress=progress))
-    watching: asyncio.Future[None] = asyncio.ensure_future(stack.wait())
-    board: asyncio.Future[None] = asyncio.ensure_future(_show_board(settings, console, began, reached))
-    told: list[asyncio.Future[Any]] = [asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(played_enough())]
+    feeding = asyncio.create_task(feed(settings, plan, stop=ends, progress=demo.progress))
+    board = asyncio.create_task(_show_board(settings, demo))
+    watching = asyncio.create_task(watch(stack))
     try:
-        await asyncio.wait((feeding, watching, board, *told), return_when=asyncio.FIRST_COMPLETED)
-        for task in (feeding, watching, board):
-            if task.done():
-                task.result()
+        await _while_running(_enough(seconds, demo), feeding, board, watching)
         ends.set()
-        await feeding
-        if stopped.is_set() and seconds is None:
-            return 0
-        console.print(f"[dim]{time.monotonic() - began:5.1f} s[/] no more events; letting the pipeline drain")
+        await _while_running(feeding, board, watching)
+        demo.say("no more events; letting the pipeline drain")
         horizon = datetime.now(UTC) - timedelta(seconds=1)
-        draining: asyncio.Future[None] = asyncio.ensure_future(_drain(settings))
-        told.append(draining)
-        await asyncio.wait([draining, watching], return_when=asyncio.FIRST_COMPLETED)
-        if watching.done():
-            watching.result()
-        await draining
+        await _while_running(_drain(settings), board, watching)
         board.cancel()
-        return await _check(stack, console, began, horizon)
+        await asyncio.wait([board])
+        return await _while_running(_check(stack, demo, horizon), watching)
     finally:
         ends.set()
-        for task in (board, watching, *told):
+        await asyncio.wait([feeding], timeout=LEAVE_S)
+        for task in (feeding, board, watching):
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Refused, Transient):
-            await feeding
+        await asyncio.gather(feeding, board, watching, return_exceptions=True)
+
+
+async def _while_running(work: "Coroutine[Any, Any, T] | asyncio.Task[T]", *beside: "asyncio.Task[Any]") -> T:
+    """The result of `work`. Raises the error of what runs beside it, and cancels `work`, if that fails first."""
+    task: asyncio.Task[T] = work if isinstance(work, asyncio.Task) else asyncio.create_task(work)
+    try:
+        await asyncio.wait((task, *beside), return_when=asyncio.FIRST_COMPLETED)
+        for other in beside:
+            if other.done():
+                other.result()
+        return await task
+    finally:
+        if task is not work:
+            task.cancel()
+
+
+async def _enough(seconds: float | None, demo: Demo) -> None:
+    """Wait for the end of the demo."""
+    if seconds is None:
+        await asyncio.Event().wait()
+    else:
+        await asyncio.sleep(seconds)
+    # History is always played to its end: until then no account is live, and nothing can fall due.
+    await demo.present.wait()
 
 
 async def _drain(settings: Settings) -> None:
@@ -129,34 +161,48 @@ async def _drain(settings: Settings) -> None:
         await progress.wait_until_drained(DRAIN_S)
 
 
-async def _show_board(settings: Settings, console: "Console", began: float, reached: dict[str, Any]) -> None:
+async def _show_board(settings: Settings, demo: Demo) -> None:
     """Draw the KPIs again and again, and how far the market has been played."""
     from streams.cli.board import draw, is_empty
     from streams.kpi import kpi_overview
 
     first = True
-    with refusals(settings), await asyncio.to_thread(connect, settings) as client, _live(console) as live:
+    with refusals(settings), await asyncio.to_thread(connect, settings) as client, _live(demo.console) as live:
         while True:
             overview = await asyncio.to_thread(kpi_overview, client)
-            if first and not is_empty(overview):
-                first = False
-                console.print(f"[dim]{time.monotonic() - began:5.1f} s[/] first KPI row")
-                console.print(
-                    "[dim]ask in another terminal: [/][bold]aftersales kpi[/], "
-                    "[bold]aftersales sql \"SHOW TABLES LIKE 'kpi_%'\"[/], [bold]aftersales status[/]"
-                )
-            at = reached["at"]
-            caption = (
-                f"{reached['published']:,} events published; the market is at {at:%Y-%m-%d %H:%M} UTC"
-                if at
-                else "the market opens"
-            )
-            picture = draw(overview, caption)
-            if live is not None:
-                live.update(picture, refresh=True)
-            elif not is_empty(overview):
-                console.print(picture)
-            await asyncio.sleep(BOARD_S if live is not None else PLAIN_S)
+            if not is_empty(overview):
+                if first:
+                    first = False
+                    demo.say("first KPI row")
+                    _say_how_to_ask(settings, demo.console)
+                picture = draw(overview, await asyncio.to_thread(_caption, settings, demo))
+                if live is None:
+                    demo.console.print(picture)
+                else:
+                    live.update(picture, refresh=True)
+            await asyncio.sleep(FIRST_BOARD_S if first else PLAIN_S if live is None else BOARD_S)
+
+
+def _caption(settings: Settings, demo: Demo) -> str:
+    at = f"; the market is at {demo.reached_at:%Y-%m-%d %H:%M} UTC" if demo.reached_at else ""
+    memory = _memory_mib(settings)
+    return "\n".join(
+        (
+            f"{demo.published:,} records published{at}",
+            "" if memory is None else f"memory of the whole stack (PSS): {memory:,.0f} MiB",
+        )
+    )
+
+
+def _memory_mib(settings: Settings) -> float | None:
+    found = embedded.status(Path(settings.directory))
+    return None if found is None else memory_bytes(found) / MIB
+
+
+def _say_how_to_ask(settings: Settings, console: "Console") -> None:
+    console.print("[dim]        ask in another terminal:[/]")
+    for arguments in (("kpi",), ("sql", "SHOW TABLES"), ("dlq", "list"), ("status",)):
+        console.print(f"          [bold]{command(settings, *arguments)}[/]", soft_wrap=True, highlight=False)
 
 
 @contextlib.contextmanager
@@ -171,51 +217,48 @@ def _live(console: "Console") -> "Iterator[Live | None]":
         yield live
 
 
-async def _check(stack: Stack, console: "Console", began: float, horizon: datetime) -> int:
+async def _check(stack: Stack, demo: Demo, horizon: datetime) -> int:
     """Compare what was made with what is there, and print it."""
     settings = stack.settings
     topics = await audit(settings)
     figures = await asyncio.to_thread(_compare, settings, horizon)
     wrong = [figure for figure in figures if figure.expected != figure.found]
+    say = demo.console.print
     for line in _audit_lines(topics):
-        console.print(line)
-    mark = "[green]✔[/]" if not wrong else "[red]✘[/]"
-    console.print(
-        f"{mark} what the market knows to be true equals what ClickHouse holds:"
-        f" {len(figures) - len(wrong)} of {len(figures)} figures agree"
-    )
+        say(line, soft_wrap=True)
+    agree = f"{len(figures) - len(wrong)} of {len(figures)} figures agree"
+    say(_line(not wrong, f"ClickHouse holds what the market knows to be true: {agree}", ()), soft_wrap=True)
     for figure in wrong:
-        console.print(f"    {figure.name}: made {figure.expected:,}, found {figure.found:,}")
-    status = await asyncio.to_thread(embedded.status, stack.directory)
-    if status is not None:
-        memory = sum(process.pss_bytes or 0 for process in status.processes)
-        console.print(f"memory of the whole stack (PSS): {memory / MEMORY_MIB:,.0f} MiB")
+        say(f"    {figure.name}: made {figure.expected:,}, found {figure.found:,}", soft_wrap=True)
+    if (memory := await asyncio.to_thread(_memory_mib, settings)) is not None:
+        say(f"memory of the whole stack (PSS): {memory:,.0f} MiB")
     good = topics.sound and not wrong
-    console.print("[green]all invariants hold[/]" if good else "[red]invariants are broken[/]")
+    say("[green]all invariants hold[/]" if good else "[red]invariants are broken[/]")
     return 0 if good else 1
 
 
-def _compare(settings: Settings, horizon: datetime) -> list[Compared]:
+def _compare(settings: Settings, horizon: datetime) -> Sequence[Compared]:
     with refusals(settings), connect(settings) as client:
         return compare(truth_path(settings), lambda sql: [tuple(r) for r in client.query(sql).result_rows], horizon)
 
 
 def _audit_lines(found: Audit) -> list[str]:
-    def line(good: bool, text: str, examples: tuple[str, ...]) -> str:
-        shown = "" if good else ": " + ", ".join(examples[:5])
-        return f"{'[green]✔[/]' if good else '[red]✘[/]'} {text}{shown}"
-
     return [
-        line(
+        _line(
             not found.lost,
             f"every event made is on a timeline or a dead letter: {found.source_records:,} records of "
-            f"{found.source_events:,} events, {found.dead_source_records:,} of them dead letters",
+            f"{found.source_events:,} events, {found.dead_source_records:,} dead letters",
             found.lost,
         ),
-        line(not found.doubled, f"nothing is there twice: {found.timeline_records:,} on timelines", found.doubled),
-        line(
+        _line(not found.doubled, f"nothing is there twice: {found.timeline_records:,} on timelines", found.doubled),
+        _line(
             not found.broken_revisions,
             f"revisions of facts are contiguous and used once: {found.facts:,} statements",
             found.broken_revisions,
         ),
     ]
+
+
+def _line(good: bool, text: str, examples: Sequence[str]) -> str:
+    shown = "" if good or not examples else ": " + ", ".join(examples[:5])
+    return f"{'[green]✔[/]' if good else '[red]✘[/]'} {text}{shown}"

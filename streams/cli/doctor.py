@@ -8,14 +8,19 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from streams.errors import Refused, Transient
 from streams.settings import Settings
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 PINNED = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1", "aiokafka": "0.14.0"}
 """Packages whose internals are built on (docs/delivery.md)."""
 DISK_FREE = 2 << 30
+FINDINGS = 3
+"""Topics that differ and are named."""
 SLOW_LAG = 10_000
 """Unread records of a group that are worth a word."""
 
@@ -33,22 +38,32 @@ class Finding:
 def examine(settings: Settings) -> int:
     """Print all findings. Exit status 1 if something is bad."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.markup import escape
 
     findings = [*check_installation(), *check_directory(settings), *asyncio.run(_check_servers(settings))]
-    table = Table("", "what", "found", "what to do")
     marks = {"ok": "[green]✔[/]", "look": "[yellow]●[/]", "bad": "[red]✘[/]"}
+    found = _grid(3)
     for finding in findings:
-        table.add_row(marks[finding.state], finding.subject, finding.found, finding.advice)
-    console = Console()
-    console.print(table)
-    settings_table = Table("setting", "value", title="settings", title_justify="left")
+        found.add_row(marks[finding.state], finding.subject, escape(finding.found))
+        if finding.advice:
+            found.add_row("", "", f"[bold]→ {escape(finding.advice)}[/]")
+    given = _grid(2)
     for name, value in settings.shown().items():
-        settings_table.add_row(name, value)
-    console.print(settings_table)
+        given.add_row(name, escape(value) or "[dim]–[/]")
+    console = Console()
+    console.print(found, "", "settings", given, "", sep="\n")
     bad = sum(finding.state == "bad" for finding in findings)
     console.print("[green]all is well[/]" if not bad else f"[red]{bad} to mend[/]")
     return int(bool(bad))
+
+
+def _grid(columns: int) -> "Table":
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    for _ in range(columns):
+        grid.add_column(overflow="fold")
+    return grid
 
 
 def check_installation() -> list[Finding]:
@@ -120,12 +135,14 @@ def check_directory(settings: Settings) -> list[Finding]:
 
 
 async def _check_servers(settings: Settings) -> list[Finding]:
+    kafka, topics = await _kafka(settings)
+    workers = await _try("workers", lambda: _workers(settings)) if topics.state == "ok" else _not_asked("workers")
     return [
-        await _try("Kafka", lambda: _kafka(settings)),
-        await _try("topics", lambda: _topics(settings)),
+        kafka,
+        topics,
         await _try("ClickHouse", lambda: _clickhouse(settings)),
         await _try("pseudonym key", lambda: _key(settings)),
-        await _try("workers", lambda: _workers(settings)),
+        workers,
     ]
 
 
@@ -133,29 +150,33 @@ async def _try(subject: str, check: Callable[[], Awaitable[Finding]]) -> Finding
     try:
         return await check()
     except (Refused, Transient) as error:
-        said, _, advice = str(error).partition(": ")
-        return Finding(subject=subject, state="bad", found=said, advice=advice)
+        return _refused(subject, error)
 
 
-async def _kafka(settings: Settings) -> Finding:
+def _refused(subject: str, error: Exception) -> Finding:
+    said, sign, advice = str(error).partition(": ")
+    return Finding(subject=subject, state="bad", found=said, advice=advice if sign else "see what it says")
+
+
+def _not_asked(subject: str) -> Finding:
+    return Finding(subject=subject, state="look", found="not looked at", advice="first mend what is above")
+
+
+async def _kafka(settings: Settings) -> tuple[Finding, Finding]:
+    """Of Kafka and of its topics."""
     from streams.topics import check
 
-    await check(settings)
-    return Finding(subject="Kafka", state="ok", found=settings.bootstrap_servers)
-
-
-async def _topics(settings: Settings) -> Finding:
-    from streams.topics import check
-
-    report = await check(settings)
+    try:
+        report = await check(settings)
+    except (Refused, Transient) as error:
+        return _refused("Kafka", error), _not_asked("topics")
+    kafka = Finding(subject="Kafka", state="ok", found=settings.bootstrap_servers)
     if not report.remaining:
-        return Finding(subject="topics", state="ok", found="as schemas/topics.yaml says")
-    return Finding(
-        subject="topics",
-        state="bad",
-        found="; ".join(map(str, report.remaining[:3])),
-        advice="run `aftersales topics apply`",
-    )
+        return kafka, Finding(subject="topics", state="ok", found="as schemas/topics.yaml says")
+    found = "; ".join(map(str, report.remaining[:FINDINGS]))
+    if len(report.remaining) > FINDINGS:
+        found += f"; and {len(report.remaining) - FINDINGS} more"
+    return kafka, Finding(subject="topics", state="bad", found=found, advice="run `aftersales topics apply`")
 
 
 async def _clickhouse(settings: Settings) -> Finding:

@@ -4,12 +4,14 @@ Must not import the engines or the streams library: the process that owns a stac
 """
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 
 from streams.cli.children import environment, run_command
 from streams.embedded.stack import Stack
 from streams.embedded.supervisor import Child
+from streams.errors import Refused
 from streams.settings import PREFIX, Settings
 from streams.workers import WORKERS
 
@@ -35,9 +37,32 @@ async def prepare(settings: Settings) -> None:
 
     Raises Refused when one of them can't be made.
     """
-    await asyncio.gather(
-        run_command(settings, "topics", "apply", "--quiet"), run_command(settings, "migrate", "--quiet")
-    )
+    try:
+        async with asyncio.TaskGroup() as both:
+            both.create_task(run_command(settings, "topics", "apply", "--quiet"))
+            both.create_task(run_command(settings, "migrate", "--quiet"))
+    except* Refused as refused:
+        first = refused.exceptions[0]
+    else:
+        return
+    raise first
+
+
+async def stop_whole(stack: Stack) -> None:
+    """Stop a stack to the end, even if this task is cancelled meanwhile: a stop is bounded."""
+    stopping = asyncio.ensure_future(stack.stop())
+    while not stopping.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(stopping)
+    stopping.result()
+
+
+async def watch(stack: Stack) -> None:
+    """Wait until a process of the stack is given up: raises Refused then, and never returns.
+
+    Being cancelled ends the waiting and nothing else: the processes are stopped in their order by `stop_whole`.
+    """
+    await asyncio.shield(asyncio.ensure_future(stack.wait()))
 
 
 async def start_pipeline(stack: Stack, say: Say, workers: Sequence[str] = tuple(WORKERS)) -> None:

@@ -67,9 +67,10 @@ def _show_events(settings: Settings, ids: Sequence[str]) -> None:
         {"ids": list(ids), "limit": MAX_EVENTS},
     )
     print_table(
-        ("event at", "heard after", "kind", "about", "says"),
+        ("event at", "heard\nafter", "kind", "about", "says"),
         [(at, _delay((heard - at).total_seconds()), kind, about, _says(body)) for at, heard, kind, about, body in rows],
         title=f"{len(rows)} events",
+        whole=3,
     )
 
 
@@ -85,7 +86,12 @@ def _delay(seconds: float) -> str:
 
 def _says(body: str) -> str:
     fields: dict[str, Any] = json.loads(body)
-    shown = [f"{name}={value}" for name, value in fields.items() if value not in (None, "", []) and name not in HIDDEN]
+    said = {
+        name: value
+        for name, value in fields.items()
+        if name not in HIDDEN and value is not False and value not in (None, "", [])
+    }
+    shown = [f"{name}={value}" for name, value in said.items()]
     if lines := fields.get("lines"):
         shown.append(f"{len(lines)} line{'s' if len(lines) > 1 else ''}")
     return ", ".join(shown)
@@ -115,4 +121,4 @@ def _show_facts(settings: Settings, ids: Sequence[str]) -> None:
             f"stopped={text(stopped)}" if stopped else "",
         ]
         rows.append((f"timer {timer}", case_id, revision, f"{result}: " + ", ".join(filter(None, said))))
-    print_table(("fact", "of", "revision", "says"), rows, title=f"{len(rows)} facts")
+    print_table(("fact", "of", "revision", "says"), rows, title=f"{len(rows)} facts", whole=1)
