@@ -7,19 +7,18 @@ ids of events make that harmless. Must not know where records come from.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import lru_cache
 from time import time
 from types import TracebackType
 from typing import Any, Self, get_args
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
-from aiokafka.partitioner import murmur2
 
 from streams import codec
 from streams.domain import events
 from streams.domain.events import ReadThrough, SourcePosition
 from streams.errors import BadInput, Refused, Transient
+from streams.partitions import partition_of
 from streams.settings import Settings
 from streams.topics import full_name
 
@@ -33,7 +32,6 @@ RECORD_BYTES = 1_000_000
 """Largest record: what a broker takes by default, less what a batch adds."""
 REQUEST_TIMEOUT_MS = 30_000
 """How long a batch is retried; then the fault is Transient and the process ends."""
-CACHED_KEYS = 1 << 15
 
 READ_THROUGH = "read_through"
 
@@ -98,7 +96,7 @@ class Publisher:
             raise BadInput("record_too_large", f"a record of {len(record)} bytes; at most {RECORD_BYTES} are allowed")
         _, partitions = self._topics.get(noun) or self._find_topic(noun)
         key_bytes = key.encode()
-        where = noun, _hash(key_bytes) % partitions
+        where = noun, partition_of(key_bytes, partitions)
         batch = self._batches.get(where)
         now_ms = int(time() * 1000)
         if batch is None or batch.append(timestamp=now_ms, key=key_bytes, value=record) is None:
@@ -187,8 +185,3 @@ def _fault(topic: str, partition: int, error: KafkaError) -> Transient:
     if isinstance(error, KafkaConnectionError):
         return Transient(f"the connection to Kafka is lost: {error}")
     return Transient(f"{topic}, partition {partition}: not written within {REQUEST_TIMEOUT_MS // 1000} s: {error!r}")
-
-
-@lru_cache(CACHED_KEYS)
-def _hash(key: bytes) -> int:
-    return int(murmur2(key)) & 0x7FFFFFFF

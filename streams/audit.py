@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams import codec
+from streams import codec, kafka
 from streams.agents.correlate import SOURCES
 from streams.delivery.names import topic_name
 from streams.domain.events import DeadLetter, Event
@@ -120,7 +120,7 @@ async def read_all(settings: Settings, nouns: Sequence[str]) -> AsyncIterator[An
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=4 << 20,
     )
-    await consumer.start()
+    await kafka.start(consumer, settings)
     try:
         consumer.assign(places)
         ends, begins = await consumer.end_offsets(places), await consumer.beginning_offsets(places)

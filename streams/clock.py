@@ -13,18 +13,20 @@ import signal
 import socket
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, ProducerFenced
 
-from streams import codec
+from streams import codec, kafka
 from streams.agents.correlate import SOURCES
 from streams.delivery.names import group_name, topic_name
+from streams.delivery.watch import Watch
 from streams.domain.events import ClockProbe, ReadThrough, Reference
 from streams.domain.heard import Heard, clock_step
-from streams.errors import BadInput, Refused
+from streams.errors import BadInput, Refused, Transient
+from streams.logs import set_up_logging
+from streams.readiness import show_ready
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,33 +34,41 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 MAX_DISAGREEMENT_S = 5.0
 """Between this machine and the broker; and the jump of the wall clock at which they are compared again."""
-DEADLINE_S = 30.0
-"""Longest time one tick may take; then the process ends and is started again."""
+SHUTDOWN_S = 5.0
 
 
 def run_clock(settings: Settings) -> int:
-    """Tick until SIGTERM or SIGINT. Returns the exit status; raises Refused when the broker or a topic is not there."""
-    return asyncio.run(_run(settings))
+    """Tick until SIGTERM or SIGINT. Returns the exit status.
+
+    Raises Refused when the broker or a topic is not there, Transient when the broker went away.
+    """
+    set_up_logging()
+    watch = Watch(settings.deadline_s)
+    try:
+        return asyncio.run(_run(settings, watch))
+    finally:
+        watch.close()
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: Settings, watch: Watch) -> int:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     clock = Clock(settings)
     try:
-        await clock.start()
-        await clock.tick_until(stopped)
+        with watch.step("clock: start"):
+            await clock.start()
+        await clock.tick_until(stopped, watch)
     except ProducerFenced:
         log.critical("another clock has taken over: this one ends")
         return 1
     except KafkaConnectionError as error:
-        raise Refused(
-            f"no broker answers at {settings.bootstrap_servers} ({error}): start it, or correct bootstrap_servers"
-        ) from None
+        raise Transient(f"Kafka at {settings.bootstrap_servers} does not answer any more: {error}") from error
     finally:
+        watch.begin("clock: shutdown", SHUTDOWN_S)
         await clock.stop()
+        watch.end("clock: shutdown")
     return 0
 
 
@@ -91,14 +101,14 @@ class Clock:
 
     async def start(self) -> None:
         """Connect, fence an older clock, and read all announcements so far."""
-        await self._admin.start()
+        await kafka.start(self._admin, self._settings)
         topics = {*await self._admin.list_topics()}
         for name in (self._timeline, *(place.topic for place in self._announced)):
             if name not in topics:
                 raise Refused(f"the topic {name} is missing: run `aftersales topics apply`")
-        await self._producer.start()
+        await kafka.start(self._producer, self._settings)
         self._partitions = len(await self._producer.partitions_for(self._timeline))
-        await self._consumer.start()
+        await kafka.start(self._consumer, self._settings)
         self._consumer.assign(self._announced)
         await self._consumer.seek_to_beginning(*self._announced)
         ends = await self._consumer.end_offsets(self._announced)
@@ -107,22 +117,20 @@ class Clock:
 
     async def stop(self) -> None:
         """Leave the broker."""
-        if self._settings.ready_file:
-            Path(self._settings.ready_file).unlink(missing_ok=True)
+        show_ready(self._settings, False)
         await self._consumer.stop()
         await self._producer.stop()
         await self._admin.close()
 
-    async def tick_until(self, stopped: asyncio.Event) -> None:
+    async def tick_until(self, stopped: asyncio.Event, watch: Watch) -> None:
         """One tick a second, aligned to full seconds, until told to stop."""
         while not stopped.is_set():
-            async with asyncio.timeout(DEADLINE_S):
+            with watch.step("clock: tick"):
                 if await self._is_right():
                     await self._listen(timeout_s=0.0)
                     self._heard = self._heard.pass_through(await self._passed())
                     await self._tick()
-                    if self._settings.ready_file:
-                        Path(self._settings.ready_file).touch()
+                    show_ready(self._settings, True)
             try:
                 async with asyncio.timeout(TICK_S - time.time() % TICK_S):
                     await stopped.wait()

@@ -11,7 +11,7 @@ from typing import Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams import codec
+from streams import codec, kafka
 from streams.delivery.names import group_name, topic_name
 from streams.domain.events import AccountClock, ReadThrough, Tick
 from streams.errors import BadInput, Refused
@@ -21,7 +21,9 @@ from streams.topics import read_topics
 STEPS = ("triage", "correlate", "casework", "sink")
 """Steps that keep their positions as consumer groups, in the order of the flow: what one writes a later one reads."""
 POLL_S = 0.2
-FETCH_MS = 500
+FETCH_MS = 50
+MANY = 1_000
+"""Records left that need no look at what they are: a step with so many is not through."""
 TIME = frozenset({"tick", "reference"})
 """Entries of the timeline that come by themselves."""
 BACK = 1_000
@@ -40,12 +42,16 @@ class Progress:
         self._topics = read_topics(settings.partitions)
         self._admin = AIOKafkaAdminClient(**settings.kafka_options())
         self._consumer = AIOKafkaConsumer(
-            **settings.kafka_options(), isolation_level="read_committed", enable_auto_commit=False
+            **settings.kafka_options(),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            # Questions on the same connection wait behind a fetch that finds nothing.
+            fetch_max_wait_ms=FETCH_MS,
         )
 
     async def __aenter__(self) -> Self:
-        await self._admin.start()
-        await self._consumer.start()
+        await kafka.start(self._admin, self._settings)
+        await kafka.start(self._consumer, self._settings)
         return self
 
     async def __aexit__(
@@ -129,6 +135,8 @@ class Progress:
         """Whether a record lies in these spans: not a transaction marker, not a tick."""
         if not spans:
             return False
+        if sum(end - begin for begin, end in spans.values()) > MANY:
+            return True
         self._consumer.assign(list(spans))
         for place, (begin, _) in spans.items():
             self._consumer.seek(place, begin)

@@ -8,21 +8,22 @@ import asyncio
 import logging
 import random
 import signal
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from streams import kafka
 from streams.clickhouse import connect, database_name, errors
 from streams.delivery.agent import Record
 from streams.delivery.names import group_name, topic_name
 from streams.delivery.watch import Watch
 from streams.errors import Refused, Transient
+from streams.logs import set_up_logging
+from streams.readiness import show_ready
 from streams.rows import AGENT, COLUMNS, TOPICS, rows_of
 from streams.settings import Settings
 
@@ -55,8 +56,7 @@ def run_sink(settings: Settings) -> None:
     Raises Refused when Kafka or ClickHouse is not there or not migrated, or topics are missing; Transient when one
     stayed unavailable; KafkaError. The process ends when a step takes longer than `deadline_s`.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    set_up_logging()
     _leave_out_pandas()
     watch = Watch(settings.deadline_s)
     try:
@@ -88,10 +88,9 @@ async def _run(settings: Settings, watch: Watch) -> None:
 async def _consume(settings: Settings, store: "Store", watch: Watch, stopping: asyncio.Event) -> None:
     nouns = {topic_name(settings.namespace, noun): noun for noun in TOPICS}
     consumer = _consumer(settings)
-    ready_file = Path(settings.ready_file) if settings.ready_file else None
     try:
         await _start(settings, consumer, nouns)
-        consumer.subscribe(list(nouns), listener=_Listener(consumer, watch, ready_file))
+        consumer.subscribe(list(nouns), listener=_Listener(consumer, watch, settings))
         batch = Batch()
         while not stopping.is_set():
             watch.begin("sink: read")
@@ -107,8 +106,7 @@ async def _consume(settings: Settings, store: "Store", watch: Watch, stopping: a
         await _store(batch, store, consumer)
     finally:
         watch.begin("sink: shutdown")
-        if ready_file:
-            ready_file.unlink(missing_ok=True)
+        show_ready(settings, False)
         await consumer.stop()
 
 
@@ -129,13 +127,7 @@ def _consumer(settings: Settings) -> AIOKafkaConsumer:
 
 
 async def _start(settings: Settings, consumer: AIOKafkaConsumer, topics: Iterable[str]) -> None:
-    try:
-        await consumer.start()
-    except KafkaConnectionError:
-        raise Refused(
-            f"no Kafka broker answers at {settings.bootstrap_servers}: start the embedded stack with `aftersales up`, "
-            "or correct bootstrap_servers"
-        ) from None
+    await kafka.start(consumer, settings)
     if missing := sorted(set(topics) - await consumer.topics()):
         raise Refused(f"topics are missing: {', '.join(missing)}; create them with `aftersales topics apply`")
 
@@ -247,8 +239,8 @@ class Store:
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """Says when partitions are assigned, and whether records were removed before they could be stored."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, watch: Watch, ready_file: Path | None) -> None:
-        self._consumer, self._watch, self._ready_file = consumer, watch, ready_file
+    def __init__(self, consumer: AIOKafkaConsumer, watch: Watch, settings: Settings) -> None:
+        self._consumer, self._watch, self._settings = consumer, watch, settings
         watch.begin("sink: join")
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -266,5 +258,4 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         except KafkaError as error:
             log.warning("could not look for records that were removed: %s", error)
         self._watch.end("sink: join")
-        if self._ready_file:
-            self._ready_file.touch()
+        show_ready(self._settings, True)

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streams.delivery.names import topic_name
 from streams.errors import Refused
+from streams.kafka import connect_admin
 from streams.settings import Settings
 
 MAX_MESSAGE_BYTES = 8 << 20
@@ -31,7 +32,6 @@ COMPACT_LAG_MS = 7 * DAY_MS
 TOMBSTONE_MS = 7 * DAY_MS
 """A reader that was away for less than this sees every deletion."""
 
-CONNECT_S = 8.0
 APPLY_S = 60.0
 LOOKS = 100
 LOOK_AGAIN_S = 0.1
@@ -168,7 +168,7 @@ async def apply(settings: Settings, *, dry_run: bool) -> Report:
 
     Nothing is changed with `dry_run`, and nothing where a topic has a wrong number of partitions: topics that are
     split in two ways are worse than missing ones. Configurations that the file does not speak of stay as they are.
-    Raises Refused when no broker answers within `CONNECT_S`, does not let us in, or refuses a change.
+    Raises Refused when no broker answers within `kafka.CONNECT_S`, does not let us in, or refuses a change.
     """
     topics = {full_name(topic.noun, settings.namespace): topic for topic in read_topics(settings.partitions).values()}
     async with _connect(settings) as admin:
@@ -191,24 +191,14 @@ async def apply(settings: Settings, *, dry_run: bool) -> Report:
 async def _connect(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A started client. Raises Refused when it can't be had, or for what Kafka answers within the block."""
     where = f"Kafka at {settings.bootstrap_servers}"
-    admin = AIOKafkaAdminClient(**settings.kafka_options(), client_id="aftersales-topics")
+    admin = await connect_admin(settings, "aftersales-topics")
     try:
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                await admin.start()
-        except (KafkaError, OSError, TimeoutError):
-            # The client says "unable to bootstrap" of a closed port and of a wrong password alike.
-            raise Refused(
-                f"{where} can't be reached: start the embedded stack with `aftersales up`, or correct "
-                "bootstrap_servers, security_protocol, or the user name and password"
-            ) from None
-        try:
-            async with asyncio.timeout(APPLY_S):
-                yield admin
-        except TimeoutError:
-            raise Refused(f"{where} has not done what was asked within {APPLY_S:.0f} s: look at its log") from None
-        except KafkaError as error:
-            raise Refused(f"{where} does not do what was asked: {error}") from error
+        async with asyncio.timeout(APPLY_S):
+            yield admin
+    except TimeoutError:
+        raise Refused(f"{where} has not done what was asked within {APPLY_S:.0f} s: look at its log") from None
+    except KafkaError as error:
+        raise Refused(f"{where} does not do what was asked: {error}") from error
     finally:
         await admin.close()
 

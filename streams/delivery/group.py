@@ -28,9 +28,9 @@ from streams.delivery import names
 from streams.delivery.agent import Agent, Record
 from streams.delivery.dead_letters import DeadLetter
 from streams.delivery.task import LIMITS, Commit, Task
-from streams.delivery.topics import connect
 from streams.delivery.transactions import Transactions
 from streams.delivery.watch import Watch
+from streams.kafka import connect_admin
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         """Join the group."""
         settings = self.settings
         self.watch.begin(f"{self.name}: join")
-        self._admin = await connect(settings)
+        self._admin = await connect_admin(settings, settings.worker_name)
         self.consumer = AIOKafkaConsumer(
             **settings.kafka_options(),
             group_id=self.name,

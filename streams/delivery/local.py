@@ -18,8 +18,8 @@ import msgspec
 
 from streams.delivery.agent import Agent, Record, Send
 from streams.delivery.dead_letters import DeadLetter
-from streams.delivery.partitions import partition_of
 from streams.delivery.task import LIMITS, Commit, Limits, Task
+from streams.partitions import partition_of
 
 STEPS = 1_000_000
 """Batches after which `run` gives up: agents that feed each other for ever."""

@@ -1,13 +1,10 @@
 """Whether the topics that agents need are there, before anything is read. Must not create any but changelogs."""
 
 import asyncio
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError
 
 from streams.delivery import names
 from streams.delivery.agent import Agent
@@ -15,36 +12,9 @@ from streams.delivery.dead_letters import DEAD_LETTER
 from streams.errors import Refused
 from streams.settings import Settings
 
-CONNECT_S = 8.0
 CHANGELOG = {"cleanup.policy": "compact", "max.message.bytes": str(8 << 20)}
 LOOKS = 200
 LOOK_AGAIN_S = 0.05
-
-
-async def connect(settings: Settings) -> AIOKafkaAdminClient:
-    """A started admin client. Raises Refused when no broker answers within `CONNECT_S`."""
-    admin = AIOKafkaAdminClient(**settings.kafka_options(), client_id=settings.worker_name)
-    try:
-        with _silence("aiokafka"):  # the refusal says it in one sentence
-            async with asyncio.timeout(CONNECT_S):
-                await admin.start()
-    except (KafkaConnectionError, TimeoutError):
-        await admin.close()
-        raise Refused(
-            f"no Kafka broker answers at {settings.bootstrap_servers}: start the embedded stack with `aftersales up`, "
-            "or correct bootstrap_servers"
-        ) from None
-    return admin
-
-
-@contextmanager
-def _silence(logger: str) -> Iterator[None]:
-    before = logging.getLogger(logger).level
-    logging.getLogger(logger).setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.getLogger(logger).setLevel(before)
 
 
 async def check_topics(admin: AIOKafkaAdminClient, agents: Sequence[Agent[Any]], settings: Settings) -> None:
@@ -75,9 +45,7 @@ async def check_topics(admin: AIOKafkaAdminClient, agents: Sequence[Agent[Any]],
 
 async def _create(admin: AIOKafkaAdminClient, changelog: str, partitions: int, replicas: int) -> int:
     """Create a changelog unless another worker does so right now; returns its number of partitions."""
-    answer = await admin.create_topics(
-        [NewTopic(changelog, partitions, replicas, topic_configs=CHANGELOG)]
-    )
+    answer = await admin.create_topics([NewTopic(changelog, partitions, replicas, topic_configs=CHANGELOG)])
     for _ in range(LOOKS):
         counts = await _partition_counts(admin)
         if changelog in counts:

@@ -9,8 +9,8 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from streams.delivery import names
-from streams.delivery.partitions import partition_of
 from streams.delivery.task import Commit
+from streams.partitions import partition_of
 from streams.settings import Settings
 
 Headers = tuple[tuple[str, bytes], ...]

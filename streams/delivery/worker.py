@@ -7,9 +7,7 @@ started: see `group` for what takes their place. Must not know what the agents d
 import asyncio
 import logging
 import signal
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import faust
@@ -22,9 +20,12 @@ from streams import codec
 from streams.delivery.agent import Agent
 from streams.delivery.dead_letters import DeadLetter
 from streams.delivery.group import Group, OwnedTask
-from streams.delivery.topics import check_topics, connect
+from streams.delivery.topics import check_topics
 from streams.delivery.watch import Watch
 from streams.errors import Refused
+from streams.kafka import connect_admin
+from streams.logs import set_up_logging
+from streams.readiness import show_ready
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -65,27 +66,6 @@ def run_worker(
         raise SystemExit(status)
 
 
-def set_up_logging() -> None:
-    """One line per event to standard error, unless the process has set up logging already."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    # A warning for each partition and transaction, see transactions.RETRY_MS.
-    logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
-    # What they have to say of a crash, the worker says once.
-    for name in ("faust", "mode"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def show_ready(settings: Settings, ready: bool) -> None:
-    """Make the ready file appear or go, if one is set."""
-    if not settings.ready_file:
-        return
-    if ready:
-        Path(settings.ready_file).touch()
-    else:
-        Path(settings.ready_file).unlink(missing_ok=True)
-
-
 async def _run(
     agents: Sequence[Agent[Any]], settings: Settings, watch: Watch, encode_dead_letter: Callable[[DeadLetter], bytes]
 ) -> int:
@@ -94,7 +74,7 @@ async def _run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    admin = await connect(settings)
+    admin = await connect_admin(settings, settings.worker_name)
     try:
         await check_topics(admin, agents, settings)
     finally:

@@ -138,6 +138,10 @@ class Stack:
         """
         await self._supervisor.start(*children)
 
+    async def remove(self, *names: str) -> None:
+        """Stop these children side by side, and forget them. Raises KeyError when there is none of a name."""
+        await self._supervisor.remove(*names)
+
     def worker(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
         """A child that uses this stack, and is ready when the file named by its setting `ready_file` exists."""
         ready_file = self.directory / "run" / f"{name}.ready"

@@ -65,9 +65,12 @@ class Supervisor:
     async def start(self, *children: Child, attempts: int = QUICK_FAILURES) -> None:
         """Start children side by side and wait until all are ready. They stop together, after those started later.
 
+        They stand on those started earlier: one that ends is not started again while one of those is not ready.
+
         Raises Refused, with the last lines of its log, when one fails `attempts` times before it is ready.
         """
-        layer = [_Supervised(child, self._logs / f"{child.name}.log", self._changed) for child in children]
+        earlier = [supervised for layer in self._layers for supervised in layer]
+        layer = [_Supervised(child, self._logs / f"{child.name}.log", self._changed, earlier) for child in children]
         self._layers.append(layer)
         for supervised in layer:
             supervised.begin(attempts)
@@ -85,6 +88,17 @@ class Supervisor:
     async def restart(self, name: str) -> None:
         """Stop one child in its own time, start it again, and return when it is ready."""
         await self._find(name).restart()
+
+    async def remove(self, *names: str) -> None:
+        """Stop these children side by side and forget them. Raises KeyError, and stops none, when one is unknown.
+
+        A `wait` that is under way ends with them, as if it had been cancelled.
+        """
+        leaving = [self._find(name) for name in names]
+        await asyncio.gather(*(supervised.stop() for supervised in leaving))
+        for layer in self._layers:
+            layer[:] = [supervised for supervised in layer if supervised not in leaving]
+        self._changed()
 
     async def stop(self) -> None:
         """Stop all children, the last started first. Returns when none is left."""
@@ -116,12 +130,13 @@ class Supervisor:
 class _Supervised:
     """One child with its process, which changes, and the task that looks after it, which does not."""
 
-    def __init__(self, child: Child, log: Path, changed: Callable[[], None]) -> None:
+    def __init__(self, child: Child, log: Path, changed: Callable[[], None], earlier: Sequence["_Supervised"]) -> None:
         self.child = child
         self.state: State = "starting"
         self.restarts = 0
         self._log = log
         self._changed = changed
+        self._earlier = earlier
         self._process: asyncio.subprocess.Process | None = None
         self._ready = asyncio.Event()
         self._asked_to_restart = False
@@ -140,11 +155,16 @@ class _Supervised:
         self._asked_to_restart = True
         self._ready.clear()
         await self._end_process()
-        ready = asyncio.create_task(self._ready.wait())
-        await asyncio.wait({ready, self.task}, return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
+        await self._until_ready_or_over()
         if self.task.done():
             self.task.result()
+
+    async def _until_ready_or_over(self) -> None:
+        ready = asyncio.create_task(self._ready.wait())
+        try:
+            await asyncio.wait({ready, self.task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
 
     async def stop(self) -> None:
         self.task.cancel()
@@ -175,6 +195,9 @@ class _Supervised:
                     raise Refused(self._explain(fault, failures))
                 self._now("pausing")
                 await asyncio.sleep(min(FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S))
+                # Until those are back it could only fail, and would be given up for a fault that is not its own.
+                for earlier in self._earlier:
+                    await earlier._until_ready_or_over()
                 self.restarts += 1
                 self._now("starting")
         finally:

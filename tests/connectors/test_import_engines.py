@@ -13,12 +13,12 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from connectors import publisher as publishing
 from connectors.files import run_import
-from connectors.publisher import Publisher
+from connectors.publisher import RECORD_BYTES, Publisher
 from streams import codec, topics
 from streams.domain.events import Cursor, ReadThrough
 from streams.errors import BadInput, Refused, Transient
+from streams.partitions import partition_of
 from streams.settings import PREFIX, Settings
 from tests.connectors.shop import HEADER, write_file, write_manifest
 
@@ -163,7 +163,7 @@ def test_records_of_a_key_keep_their_order_and_lie_where_the_default_partitioner
     assert [entry.row for *_, entry in read(installed, "cursor")] == list(range(5000))
     by_key: dict[str, list[int]] = {}
     for partition, _, key, entry in read(installed, "order"):
-        assert partition == publishing._hash(key.encode()) % 12
+        assert partition == partition_of(key.encode(), 12)
         by_key.setdefault(key, []).append(entry.row)
     assert all(rows == sorted(rows) for rows in by_key.values())
     assert sum(map(len, by_key.values())) == 5000
@@ -179,7 +179,7 @@ def test_a_topic_that_is_missing_and_a_record_that_is_too_large_are_refused(sett
             with pytest.raises(Refused, match="create the topics with `aftersales topics apply`"):
                 await publisher.publish("order", "a", b"x")
             with pytest.raises(BadInput, match="record_too_large"):
-                await publisher.publish("order", "a", b"x" * (publishing.RECORD_BYTES + 1))
+                await publisher.publish("order", "a", b"x" * (RECORD_BYTES + 1))
 
     asyncio.run(publish())
 

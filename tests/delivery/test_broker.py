@@ -357,4 +357,4 @@ def test_a_changelog_with_another_number_of_partitions_is_refused(settings: Sett
 
 
 def test_a_broker_that_does_not_answer_is_refused_by_address(start: Start) -> None:
-    assert "no Kafka broker answers at 127.0.0.1:1" in refusal_of(start("first", bootstrap_servers="127.0.0.1:1"))
+    assert "Kafka at 127.0.0.1:1" in refusal_of(start("first", bootstrap_servers="127.0.0.1:1"))

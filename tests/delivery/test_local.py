@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from streams.delivery import local as local_module
 from streams.delivery.agent import Agent, Effects, Record, Send, State
 from streams.delivery.local import Local
-from streams.delivery.partitions import partition_of
 from streams.delivery.task import Limits
+from streams.partitions import partition_of
 from tests.delivery.alarms import Alarm, Command, alarm_agent, encode, follow
 from tests.delivery.chain import FIRST, SECOND
 

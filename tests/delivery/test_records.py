@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from streams import codec
 from streams.delivery.agent import Record
 from streams.delivery.dead_letters import RAW_BYTES, dead_line, dead_record
-from streams.delivery.partitions import partition_of
 from streams.errors import BadInput
+from streams.partitions import partition_of
 
 ERROR = BadInput("wrong_number", "amount: -1")
 

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streams import topics
+from streams import kafka
 from streams.errors import Refused
 from streams.settings import Settings
 from streams.topics import Report, apply, check, full_name, read_topics
@@ -186,7 +186,7 @@ def test_a_broker_that_does_not_take_the_password_is_one_sentence(small: Setting
 
 
 def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "CONNECT_S", 0.2)
+    monkeypatch.setattr(kafka, "CONNECT_S", 0.2)
 
     async def ask_a_silent_server() -> None:
         async with await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0) as silent:
