@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streams import kafka
+from streams import kafka, topics
 from streams.errors import Refused
 from streams.settings import Settings
 from streams.topics import Report, apply, check, full_name, read_topics
