@@ -110,10 +110,14 @@ class Plan:
     lookups: Mapping[str, FoundLookup]
 
 
-def plan_import(manifest_path: Path, base: Path, secret: bytes) -> Plan:
-    """Checks the manifest against its files, which lie in `base`. Raises Refused; publishes nothing."""
+def plan_import(manifest_path: Path, base: Path, secret_of: Callable[[], bytes]) -> Plan:
+    """Checks the manifest against its files, which lie in `base`. Raises Refused; publishes nothing.
+
+    `secret_of` gives the key of pseudonyms; asked after the manifest, which is the likelier mistake.
+    """
     manifest = read_manifest(manifest_path)
     check_manifest(manifest)
+    secret = secret_of()
     tables = {
         file: open_table(base / file, delimiter)
         for file, delimiter in {
@@ -154,7 +158,7 @@ async def run_import(
 
     Raises Refused (wrong manifest, unreadable file, too many bad rows) and Transient (Kafka).
     """
-    plan = plan_import(manifest_path, base or manifest_path.parent, settings.pseudonym_secret())
+    plan = plan_import(manifest_path, base or manifest_path.parent, settings.pseudonym_secret)
     async with Publisher(settings) as publisher:
         account = plan.manifest.account
         keys = [_cursor_key(account, step) for step in plan.steps]

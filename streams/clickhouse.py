@@ -27,6 +27,9 @@ DEFAULT_RETENTION: Final[Mapping[str, int]] = {"message_text": 30, "dead_letter"
 """Days, by table. Every other table keeps its rows."""
 KEPT: Final = frozenset({"place"})
 """Tables that have no retention: without its place, an id has no customer."""
+_SAID: Final = re.compile(
+    r"DB::Exception: (.*?)\.?(?: Expected one of:.*| In scope .*)?\s*(?:\([A-Z_]+\)|$)", re.DOTALL
+)
 _TTL: Final = re.compile(r"\bTTL toDateTime\(stored_at\) \+ toIntervalDay\((\d+)\)")
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -166,6 +169,13 @@ def errors(settings: Settings) -> Iterator[None]:
         raise translated from error
 
 
+def reason_of(error: Exception) -> str:
+    """What the server says, in one line, without what the client and the parser add."""
+    said = str(error)
+    found = _SAID.search(said)
+    return " ".join((found[1] if found else said).split()).rstrip(".")
+
+
 def _translate(settings: Settings, error: Exception) -> Refused | Transient | None:
     from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError, StreamFailureError
 
@@ -174,7 +184,7 @@ def _translate(settings: Settings, error: Exception) -> Refused | Transient | No
     code: int | None = getattr(error, "code", None)
     # Of a connection that failed only the innermost reason: the rest is the client's own URL and counters.
     cause = getattr(error.__cause__, "reason", error.__cause__)
-    said = (str(cause).rpartition(": ")[2] if code is None and cause else str(error))[:500]
+    said = (str(cause).rpartition(": ")[2] if code is None and cause else reason_of(error))[:500]
     if code in WRONG_PASSWORD:
         return Refused(f"{where} does not let user {user} in: check user and password in clickhouse_dsn")
     if code in ACCESS_DENIED:

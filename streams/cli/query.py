@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from streams.clickhouse import (
     UNKNOWN_TABLE,
     WRONG_PASSWORD,
     connect,
+    reason_of,
     refusals,
 )
 from streams.errors import Refused
@@ -34,7 +34,6 @@ DONE = frozenset({"query_id", "elapsed_ns"})
 """Columns by which the client reports a statement that has no rows."""
 NOT_OF_THE_STATEMENT = WRONG_PASSWORD | ACCESS_DENIED | TRANSIENT_CODES | {UNKNOWN_DATABASE}
 """Codes of errors that say something of the server or the user, not of what was asked."""
-SAID = re.compile(r"DB::Exception: (.*?)\.?(?: Expected one of:.*| In scope .*)?\s*(?:\([A-Z_]+\)|$)", re.DOTALL)
 """The part for people in the text of an error."""
 
 Answer: TypeAlias = tuple[list[str], list[Any]]
@@ -83,15 +82,8 @@ def _run(settings: Settings, statement: str) -> Answer:
             if code is None or code in NOT_OF_THE_STATEMENT:
                 raise
             hint = "; `SHOW TABLES` lists what there is" if code == UNKNOWN_TABLE else ""
-            raise Refused(f"ClickHouse refuses the statement: {_reason(error)}{hint}") from None
+            raise Refused(f"ClickHouse refuses the statement: {reason_of(error)}{hint}") from None
         return list(result.column_names), list(result.result_rows)
-
-
-def _reason(error: Exception) -> str:
-    """What the server says, in one line, without what the client and the parser add."""
-    said = str(error)
-    found = SAID.search(said)
-    return " ".join((found[1] if found else said).split()).rstrip(".")
 
 
 def print_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

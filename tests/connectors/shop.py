@@ -50,7 +50,7 @@ def write_file(folder: Path, content: str | bytes, name: str = "orders.csv") -> 
 def plan_of(folder: Path, content: str | bytes, manifest: str = ORDERS, name: str = "orders.csv") -> Plan:
     """The plan of an import of one file."""
     write_file(folder, content, name)
-    return plan_import(write_manifest(folder, manifest.replace("orders.csv", name)), folder, SECRET)
+    return plan_import(write_manifest(folder, manifest.replace("orders.csv", name)), folder, lambda: SECRET)
 
 
 def read_step(step: Step, done: int = 0) -> tuple[list[Any], list[Any], FileReport]:

@@ -115,7 +115,7 @@ def test_a_file_that_was_imported_is_not_read_again(tmp_path: Path) -> None:
     plan, ledger = plan_of(tmp_path, ROWS), Ledger()
     run(plan, ledger)
     before = len(ledger.records)
-    report, newest = run(plan_import(tmp_path / "manifest.yaml", tmp_path, SECRET), ledger)
+    report, newest = run(plan_import(tmp_path / "manifest.yaml", tmp_path, lambda: SECRET), ledger)
     assert report.files[0].state == "unchanged"
     assert (len(ledger.records), newest) == (before, None)
 
@@ -199,7 +199,7 @@ def test_a_truncated_file_gives_its_rows_and_goes_on_when_it_is_mended(tmp_path:
     whole = path.read_bytes()
     path.write_bytes(whole[:-1000])
     with pytest.raises(Refused, match="the gzip stream has no end"):
-        run(plan_import(tmp_path / "manifest.yaml", tmp_path, SECRET), ledger)
+        run(plan_import(tmp_path / "manifest.yaml", tmp_path, lambda: SECRET), ledger)
     read = len(ledger.event_ids())
     assert 0 < read < 1000
     path.write_bytes(whole)

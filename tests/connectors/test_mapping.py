@@ -243,7 +243,7 @@ def lookup_import(tmp_path: Path, rows: str, *, required: bool) -> tuple[list[An
     write_file(tmp_path, "name,code\nann,A\nann,B\n", "people.csv")
     write_file(tmp_path, "id,at,who,state,total\n" + rows)
     manifest = write_manifest(tmp_path, LOOKUP.replace("REQUIRED", "true" if required else "false"))
-    events, dead, _ = read_step(plan_import(manifest, tmp_path, SECRET).steps[0])
+    events, dead, _ = read_step(plan_import(manifest, tmp_path, lambda: SECRET).steps[0])
     return events, dead
 
 
