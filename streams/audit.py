@@ -62,10 +62,10 @@ async def audit(settings: Settings) -> Audit:
         if (noun, record.partition, record.offset) in dead:
             dead_sources += 1
             continue
-        published[_event_id(record.value) or f"{noun} {record.partition} {record.offset}"] += 1
+        published[_event_id(record.value or b"") or f"{noun} {record.partition} {record.offset}"] += 1
     arrived: Counter[str] = Counter()
     async for record in read_all(settings, ("timeline",)):
-        if event := _event_id(record.value):
+        if event := _event_id(record.value or b""):
             arrived[event] += 1
     revisions: dict[str, list[int]] = defaultdict(list)
     async for record in read_all(settings, ("timer_fact", "matter_fact")):

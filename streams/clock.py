@@ -174,7 +174,7 @@ class Clock:
         for records in found.values():
             for record in records:
                 try:
-                    entry = codec.decode(record.value)
+                    entry = codec.decode(record.value or b"")
                 except BadInput as error:
                     log.error("%s offset %s is passed over: %s", record.topic, record.offset, error)
                     continue

@@ -143,7 +143,7 @@ class Progress:
         left = set(spans)
         while left:
             for records in (await self._consumer.getmany(*left, timeout_ms=FETCH_MS)).values():
-                if any(not _is_time(record.value) for record in records):
+                if any(not _is_time(record.value or b"") for record in records):
                     return True
             left = {place for place in left if await self._consumer.position(place) < spans[place][1]}
         return False
@@ -154,7 +154,7 @@ class Progress:
         values: list[bytes] = []
         while await self._consumer.position(place) < end:
             for records in (await self._consumer.getmany(place, timeout_ms=FETCH_MS)).values():
-                values += [record.value for record in records]
+                values += [record.value or b"" for record in records]
         return values
 
     async def _announcements(self) -> dict[str, ReadThrough]:
@@ -163,8 +163,12 @@ class Progress:
         end = (await self._consumer.end_offsets([place]))[place]
         announced = {}
         for value in await self._read(place, begin, end):
-            entry = codec.decode(value)
-            announced[entry.account] = entry
+            try:
+                entry = codec.decode(value)
+            except BadInput:
+                continue  # the clock says so in its log
+            if isinstance(entry, ReadThrough):
+                announced[entry.account] = entry
         return announced
 
     async def _newest_tick(self, place: TopicPartition) -> Tick | None:

@@ -5,7 +5,7 @@ so that they are written down once, in streams/domain; a test compares them with
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -15,7 +15,7 @@ from streams import codec
 from streams.delivery.agent import Record
 from streams.delivery.dead_letters import dead_record
 from streams.domain import events, facts
-from streams.domain.instants import to_micros
+from streams.domain.instants import EARLIEST, LATEST, to_micros
 from streams.errors import BadInput
 
 AGENT: Final = "sink"
@@ -79,9 +79,6 @@ TOPICS: Final[Mapping[str, tuple[type[Any], ...]]] = {
 SKIPPED: Final = frozenset({"tick", "move", "reference"})
 """Entries of a timeline that are no events. A tick a second and partition comes by: skipped without decoding."""
 
-EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
-LATEST: Final = datetime(2299, 12, 31, tzinfo=UTC)
-"""ClickHouse's DateTime64 reaches from 1900 to 2299."""
 LARGEST: Final = Decimal(10**18)
 """Decimal(24, 6) has 18 digits before the point."""
 MOST_PIECES: Final = 10**12

@@ -55,6 +55,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="kept
 
 Value: TypeAlias = Clocks | Known | Kept
 
+MAX_TARGET_S = 10 * 365 * 24 * 3600
+"""Ten years: a longer target is a mistake, and its due instants would leave the calendar."""
 CLOCKS_KEY = b"\x00clocks"
 REFERENCES_KEY = b"\x00references"
 
@@ -81,7 +83,7 @@ class Casework:
             case Reference():
                 return _learn_reference(entry, _references(state))
             case Move():
-                return self._move(record.key.decode(), entry, state)
+                return self._move(_customer_of(record), entry, state)
         if not isinstance(entry, SourceEvent):
             raise BadInput("wrong_record", f"a {entry.NAME} on a timeline")
         head = dict(record.headers).get(MATTER_HEADER)
@@ -91,9 +93,11 @@ class Casework:
 
     def wake(self, due: Due, key: bytes, state: State[Value]) -> Effects[Value]:
         """The account `due.clock` has been heard up to `due.at`: state what that changes in one matter."""
-        clocks = _clocks(state).at(due.clock, from_micros(due.at))
-        matter, sends = self._state(_matter(state, key), clocks, _references(state), "time")
-        return Effects(changes={CLOCKS_KEY: clocks, key: Kept(matter=matter)}, sends=sends)
+        before, references = _clocks(state), _references(state)
+        clocks = before.at(due.clock, from_micros(due.at))
+        matter, sends = self._catch_up(_matter(state, key), before, references)
+        matter, facts = self._state(matter, clocks, references, "time")
+        return Effects(changes={CLOCKS_KEY: clocks, key: Kept(matter=matter)}, sends=[*sends, *facts])
 
     def quarantine(
         self, subject: Record | tuple[Due, bytes], error: Exception, state: State[Value]
@@ -105,7 +109,7 @@ class Casework:
         entry = codec.decode(subject.value)
         if isinstance(entry, SourceEvent):
             head = dict(subject.headers)[MATTER_HEADER].decode()
-            matter = _matter(state, place_key(subject.key.decode(), head))
+            matter = _matter(state, place_key(_customer_of(subject), head))
             return self._set_aside(
                 matters.take_event(matter, entry.about, entry, len(subject.value)),
                 "fold_failed",
@@ -113,14 +117,14 @@ class Casework:
                 [],
             )
         if isinstance(entry, Move):
-            matter, shipments = _apply_move(_matter(state, place_key(subject.key.decode(), entry.matter)), entry)
+            matter, shipments = _apply_move(_matter(state, place_key(_customer_of(subject), entry.matter)), entry)
             return self._set_aside(matter, "fold_failed", detail, _shipments(shipments))
         return None
 
     # ---- steps
 
     def _take(self, record: Record, event: SourceEvent, head: str, state: State[Value]) -> Effects[Value]:
-        key = place_key(record.key.decode(), head)
+        key = place_key(_customer_of(record), head)
         before = _matter(state, key)
         clocks, references = _clocks(state), _references(state)
         matter, sends = self._catch_up(before, clocks, references)
@@ -137,7 +141,8 @@ class Casework:
         clocks, references = _clocks(state), _references(state)
         matter, sends = self._catch_up(_matter(state, key), clocks, references)
         matter, shipments = _apply_move(matter, move)
-        sends += _shipments(shipments)
+        matter, lifted = matters.release(matter, self.generation, FOLD_VERSION)
+        sends += [*_shipments(shipments), *_facts(lifted)]
         if (excess := matters.excess(matter)) and matter.quarantine is None:
             return self._set_aside(matter, *excess, sends)
         matter, facts = self._state(matter, clocks, references, "events")
@@ -202,7 +207,10 @@ def _horizon(account: AccountClock, now: datetime) -> datetime:
 
 def _learn_reference(reference: Reference, references: References) -> Effects[Value]:
     if reference.name != "response_targets":
-        raise BadInput("unknown_reference", f"reference data {reference.name!r} is not known to this version")
+        return NOTHING  # of a later version of this program, which will need it
+    for name in reference.body.__struct_fields__:
+        if not 0 < getattr(reference.body, name) <= MAX_TARGET_S:
+            raise BadInput("wrong_target", f"{name} is not between 1 and {MAX_TARGET_S} seconds")
     return Effects(changes={REFERENCES_KEY: Known(references=references.with_version(reference))})
 
 
@@ -243,6 +251,14 @@ def _facts(statements: Iterable[Statement]) -> list[Send]:
 # ---- state: what is there, and how it is kept
 
 
+def _customer_of(record: Record) -> str:
+    """The customer whose timeline the record is on. Raises BadInput."""
+    try:
+        return record.key.decode()
+    except UnicodeDecodeError:
+        raise BadInput("wrong_key", f"the record is keyed {record.key[:100]!r}, which is no customer") from None
+
+
 def _clocks(state: State[Value]) -> Clocks:
     value = state.get(CLOCKS_KEY)
     assert value is None or isinstance(value, Clocks)
@@ -269,15 +285,11 @@ _decode_value = msgspec.msgpack.Decoder(Value).decode
 _encode_past = _encode_value
 _decode_past = msgspec.msgpack.Decoder(Past).decode
 _COUNT, _WAKE = struct.Struct(">B"), struct.Struct(">qH")
-MAX_WAKES = 255
-"""Accounts of one matter that have something due."""
 
 
 def encode(value: Value) -> bytes:
     """A state value as bytes: the due instants first, so that a restore reads them without decoding the rest."""
     wakes = value.matter.wakes if isinstance(value, Kept) else ()
-    if len(wakes) > MAX_WAKES:
-        raise ValueError(f"{len(wakes)} accounts have something due in one matter; at most {MAX_WAKES} are kept")
     out = [_COUNT.pack(len(wakes))]
     for account, at in wakes:
         name = account.encode()

@@ -8,8 +8,9 @@ import msgspec
 
 from streams import codec
 from streams.delivery.agent import Agent, Effects, Record, Send, State
-from streams.domain import identity
-from streams.domain.events import Event
+from streams.domain import identity, ids
+from streams.domain.admission import check_event
+from streams.domain.events import Event, PlaceMessage
 from streams.domain.identity import Identity
 from streams.errors import BadInput
 
@@ -20,8 +21,11 @@ MATTER_HEADER = "matter"
 def decide(record: Record, state: State[Identity]) -> Effects[Identity]:
     """The effects of a source event, or of a message from another id. Raises BadInput."""
     if record.topic == "place_message":
-        id = record.key.decode()
-        known, outputs = identity.hear_message(id, state.get(record.key), codec.decode(record.value))
+        id = ids.check_id(record.key.decode(errors="replace"))
+        message = codec.decode(record.value)
+        if not isinstance(message, PlaceMessage):
+            raise BadInput("wrong_record", f"a {message.NAME} on the topic place_message")
+        known, outputs = identity.hear_message(id, state.get(record.key), message)
         return Effects(changes={record.key: known}, sends=_sends(outputs))
     event = codec.decode(record.value)
     if not isinstance(event, Event) or record.topic != event.NAME:
@@ -30,6 +34,7 @@ def decide(record: Record, state: State[Identity]) -> Effects[Identity]:
     # A record under another key would be decided on by a task that does not own the id.
     if key != record.key:
         raise BadInput("wrong_key", f"the record is keyed {record.key[:100]!r} but is about {event.about!r}")
+    check_event(event, len(record.value))
     known, outputs = identity.hear_event(state.get(key), event)
     entry = Send("timeline", known.customer.encode(), record.value, ((MATTER_HEADER, known.matter.encode()),))
     return Effects(changes={key: known}, sends=[*_sends(outputs), entry])

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 DUES_PER_KEY = 10_000
 """Due instants of one key worked off for one record; more are taken for an endless loop."""
+RECORD_BYTES = 4_000_000
+"""Largest key and value, of state or sent. Topics take batches of 8 MiB (`streams.topics`; changelogs likewise)."""
 STALE_DUES = 1000
 """Outdated heap entries kept, beside as many as there are live ones, before the heaps are rebuilt."""
 
@@ -143,16 +145,24 @@ class Task(Generic[T]):
         try:
             return self.agent.decide(record, self._draft)
         except BadInput as error:
-            letter = dead_record(self.agent.name, record, error)
-            key, value = letter.dead_letter_id.encode(), self._encode_dead_letter(letter)
-            return Effects(sends=(Send(DEAD_LETTER, key, value),))
+            return self._refuse(record, error)
         except Exception as error:
             return self._set_aside(record, error)
+
+    def _refuse(self, record: Record, error: BadInput) -> Effects[T]:
+        letter = dead_record(self.agent.name, record, error)
+        key, value = letter.dead_letter_id.encode(), self._encode_dead_letter(letter)
+        return Effects(sends=(Send(DEAD_LETTER, key, value),))
 
     def _set_aside(self, subject: Record | tuple[Due, bytes], error: Exception) -> Effects[T]:
         """The effects of a quarantine, or the error again."""
         quarantine = self.agent.quarantine
-        effects = None if quarantine is None else quarantine(subject, error, self._draft)
+        try:
+            effects = None if quarantine is None else quarantine(subject, error, self._draft)
+        except BadInput as refusal:
+            if not isinstance(subject, Record):
+                raise
+            return self._refuse(subject, refusal)
         if effects is None:
             what = f"record {subject.topic}@{subject.offset}" if isinstance(subject, Record) else f"due {subject}"
             error.add_note(f"in agent {self.agent.name}, partition {self.partition}, {what}")
@@ -164,14 +174,23 @@ class Task(Generic[T]):
         for send in effects.sends:
             if send.topic not in self._outputs:
                 raise RuntimeError(f"agent {self.agent.name} sent to {send.topic}, which is not among its outputs")
-            draft.weight += len(send.key) + len(send.value)
+            draft.weight += self._measure(f"for {send.topic}", send.key, send.value)
         draft.sends += effects.sends
         for key, value in effects.changes.items():
             draft.change(key, value)
 
     def _encode_changes(self) -> None:
         for key, before, after in self._draft.encode_changes():
+            self._measure("of state", key, after or b"")
             self._dues.follow(key, before, after)
+
+    def _measure(self, what: str, key: bytes, value: bytes) -> int:
+        size = len(key) + len(value)
+        if size > RECORD_BYTES:
+            raise RuntimeError(
+                f"agent {self.agent.name}: a record {what} has {size} bytes, more than {RECORD_BYTES}: {key[:100]!r}"
+            )
+        return size
 
     def _next_due(self, advance: Mapping[str, int]) -> tuple[Due, bytes] | None:
         """The first due instant up to `advance`, in order of (instant, clock, key)."""

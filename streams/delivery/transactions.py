@@ -17,8 +17,6 @@ Headers = tuple[tuple[str, bytes], ...]
 
 BATCH_BYTES = 512 << 10
 """Size at which a producer batch is full; a larger record is a batch of its own."""
-RECORD_BYTES = 4_000_000
-"""Largest key and value; topics take batches of 8 MiB (`streams.topics`, and changelogs likewise)."""
 REQUEST_BYTES = 8 << 20
 RETRY_MS = 20
 """The broker answers the first produce of a back-to-back transaction with NOT_ENOUGH_REPLICAS, to be asked again."""
@@ -95,7 +93,7 @@ class _Batches:
         self._full: list[tuple[str, int, Any]] = []
 
     def add(self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers = ()) -> None:
-        """Append a record. Raises ValueError when it is larger than `RECORD_BYTES`."""
+        """Append a record."""
         place = topic, partition
         # A list, for an empty tuple makes a record that can't be read.
         fields = list(headers)
@@ -104,9 +102,6 @@ class _Batches:
             if batch.append(key=key, value=value, timestamp=None, headers=fields) is not None:
                 return
             self._full.append((*place, batch))
-        size = len(key) + len(value or b"")
-        if size > RECORD_BYTES:
-            raise ValueError(f"a record for {topic} has {size} bytes, more than {RECORD_BYTES}: key {key!r}")
         batch = self._filling[place] = self._producer.create_batch()
         batch.append(key=key, value=value, timestamp=None, headers=fields)  # the first one always fits
 

@@ -16,6 +16,8 @@ SOLVED = frozenset({"resolved", "closed"})
 def fold(history: History, into: Folded) -> None:
     """State the case of every thread of the matter."""
     for id, events in of_kind(history, "thread"):
+        if not any(isinstance(event, Message | Ticket) for event in events):
+            continue
         case_id = case_of(id)
         into.facts[id, MatterKey(kind="case", item=case_id)] = _state(events)
 

@@ -265,6 +265,7 @@ class PlaceMessage(msgspec.Struct, frozen=True, kw_only=True):
     matter: str | None = None
     said_at: datetime | None = None
     said_by: str | None = None
+    nearness: int = 0
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):

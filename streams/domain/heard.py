@@ -13,7 +13,8 @@ import msgspec
 from streams.domain.events import AccountClock, ReadThrough, Tick
 
 MAX_WAITING = 100
-"""Announcements of one account that wait for correlate; beyond it the oldest are forgotten, for newer ones say more."""
+"""Announcements of one account that wait for correlate; beyond it the newest replaces the one before it: the oldest
+are the next to count."""
 
 Positions: TypeAlias = Mapping[tuple[str, int], int]
 """(topic, partition) to the next offset to be read."""
@@ -27,7 +28,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 
     def hear(self, announcement: ReadThrough) -> "Heard":
         """This and one more announcement, which waits."""
-        waiting = (*self.waiting.get(announcement.account, ()), announcement)[-MAX_WAITING:]
+        waiting = (*self.waiting.get(announcement.account, ())[: MAX_WAITING - 1], announcement)
         return msgspec.structs.replace(self, waiting={**self.waiting, announcement.account: waiting})
 
     def pass_through(self, passed: Positions) -> "Heard":

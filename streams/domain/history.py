@@ -65,10 +65,13 @@ class References(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 def add_event(events: Events, event: SourceEvent) -> Events:
-    """`events` with one more. The same event id is the same event; of two copies, the one ingested earlier is kept."""
+    """`events` with one more. The same event id is the same event; of two copies, the one ingested earlier is kept.
+
+    Copies that differ and were ingested at one instant are a fault of the source; one of them is kept, always the same.
+    """
     for position, known in enumerate(events):
         if known.event_id == event.event_id:
-            if known.ingested_at <= event.ingested_at:
+            if known == event or (known.ingested_at, repr(known)) <= (event.ingested_at, repr(event)):
                 return events
             events = events[:position] + events[position + 1 :]
             break

@@ -24,9 +24,10 @@ Said: TypeAlias = tuple[datetime, str]
 
 
 class Evidence(msgspec.Struct, frozen=True, array_like=True, order=True):
-    """What is known of an id's customer, and how well: its own word beats a follower's, then the newest wins."""
+    """What is known of an id's customer, and how well: the nearer word wins, and of equally near ones the newest."""
 
-    own: bool
+    nearness: int
+    """0: its own word; -1: the word of an id that follows it; -2: of one that follows that one; and so on."""
     said: Said
     customer: str
 
@@ -79,13 +80,12 @@ def unplaced(id: str) -> Identity:
 def hear_event(identity: Identity | None, event: Event) -> tuple[Identity, list[Output]]:
     """Learn what an event teaches about the id it is about. Afterwards the event belongs to the id's place.
 
-    Raises BadInput: `wrong_id`, `wrong_leader`, `too_many_followers`.
+    The event has been let in (`streams.domain.admission`). Raises BadInput `too_many_followers`.
     """
-    _check(event)
     actor = _Actor(event.about, identity or unplaced(event.about))
     said = event.event_at, event.event_id
     if event.customer:
-        actor.learn(Evidence(True, said, event.customer))
+        actor.learn(Evidence(0, said, event.customer))
     actor.lead(event.followers, said)
     if event.leader:
         actor.follow(event.leader, said, None)
@@ -106,28 +106,10 @@ def hear_message(id: str, identity: Identity | None, message: PlaceMessage) -> t
         case "told" if place:
             actor.told(message.sender, place)
         case "learn" if message.customer and said:
-            actor.learn(Evidence(False, said, message.customer))
+            actor.learn(Evidence(message.nearness - 1, said, message.customer))
         case _:
             raise BadInput("wrong_place_message", f"{message.kind} from {message.sender} to {id} says too little")
     return actor.identity, actor.outputs
-
-
-_SUBJECTS = frozenset(ids.RANKS)
-_CUSTOMERS = frozenset({"customer"})
-
-
-def _check(event: Event) -> None:
-    ids.check_id(event.about, _SUBJECTS)
-    if event.customer:
-        ids.check_id(event.customer, _CUSTOMERS)
-    for lower, higher in (
-        *((event.about, leader) for leader in (event.leader,) if leader),
-        *((follower, event.about) for follower in event.followers),
-    ):
-        ids.check_id(lower, _SUBJECTS)
-        ids.check_id(higher, _SUBJECTS)
-        if not ids.may_follow(lower, higher):
-            raise BadInput("wrong_leader", f"{lower} can't follow {higher}: only an id of a higher kind can lead")
 
 
 class _Actor:
@@ -152,8 +134,8 @@ class _Actor:
             self._settle((evidence.customer, self.id))
 
     def lead(self, followers: Iterable[str], said: Said) -> None:
+        self._add_followers(followers)
         for follower in followers:
-            self._add_follower(follower)
             self._say(follower, "follow", place=self.place, said=said)
 
     def follow(self, leader: str, said: Said, place: tuple[str, str] | None) -> None:
@@ -174,7 +156,7 @@ class _Actor:
             self._tell_leader_customer()
 
     def register(self, follower: str) -> None:
-        self._add_follower(follower)
+        self._add_followers((follower,))
         self._say(follower, "told", place=self.place)
 
     def told(self, leader: str, place: tuple[str, str]) -> None:
@@ -218,6 +200,7 @@ class _Actor:
                     customer=evidence.customer,
                     said_at=evidence.said[0],
                     said_by=evidence.said[1],
+                    nearness=evidence.nearness,
                 ),
             )
         )
@@ -230,13 +213,16 @@ class _Actor:
         )
         self.outputs.append(ToId(id, message))
 
-    def _add_follower(self, follower: str) -> None:
-        followers = self.identity.followers
-        if follower in followers:
-            return
-        if len(followers) >= MAX_FOLLOWERS:
-            raise BadInput("too_many_followers", f"{self.id} has {MAX_FOLLOWERS} followers; {follower} is one too many")
-        self._set(followers=(*followers, follower))
+    def _add_followers(self, followers: Iterable[str]) -> None:
+        known = dict.fromkeys(self.identity.followers)
+        count = len(known)
+        known |= dict.fromkeys(followers)
+        if len(known) > MAX_FOLLOWERS:
+            raise BadInput(
+                "too_many_followers", f"{self.id} would have {len(known)} followers; at most {MAX_FOLLOWERS}"
+            )
+        if len(known) > count:
+            self._set(followers=tuple(known))
 
     def _publish_place(self) -> None:
         customer, matter = self.place

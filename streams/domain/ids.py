@@ -13,10 +13,11 @@ from streams.errors import BadInput
 RANKS = {"order": 0, "return": 1, "parcel": 2, "thread": 3, "payment": 3, "review": 3, "claim": 4}
 """Kinds of ids that events can be about. An id follows only ids with a smaller number."""
 
-MAX_ID_LENGTH = 300
+MAX_ID_BYTES = 300
+"""Of an id in UTF-8: some thousands of them have to fit into one record of state."""
 PROVISIONAL = "provisional:"
 NAMESPACE = uuid.UUID("6a2f41a3-c54c-5ce8-8f3e-5d6f0e7a9a11")
-_WELL_FORMED = re.compile(r"[a-z]+:[^\s:][^\s]*")
+_WELL_FORMED = re.compile(r"[a-z]+:[^\s:\x00-\x1f\x7f][^\s\x00-\x1f\x7f]*")
 
 
 def kind_of(id: str) -> str:
@@ -26,8 +27,8 @@ def kind_of(id: str) -> str:
 
 def check_id(id: str, kinds: frozenset[str] | None = None) -> str:
     """`id` itself. Raises BadInput `wrong_id` if it is not well formed, too long, or of none of `kinds`."""
-    if len(id) > MAX_ID_LENGTH:
-        raise BadInput("wrong_id", f"an id of {len(id)} characters; at most {MAX_ID_LENGTH} are allowed")
+    if len(id) > MAX_ID_BYTES or len(id.encode()) > MAX_ID_BYTES:
+        raise BadInput("wrong_id", f"an id of {len(id)} characters; at most {MAX_ID_BYTES} bytes are allowed")
     if not _WELL_FORMED.fullmatch(id):
         raise BadInput("wrong_id", f"{id!r} is not of the form kind:id")
     if kinds is not None and kind_of(id) not in kinds:

@@ -6,6 +6,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 """Before everything: the horizon of an account that nothing has been heard of."""
 
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2299, 12, 31, tzinfo=UTC)
+"""What ClickHouse's DateTime64 holds, and more than dates of trade need."""
+
 _MICROSECOND = timedelta(microseconds=1)
 
 

@@ -26,6 +26,10 @@ MAX_FACTS = 2_000
 """Of one matter. A fold that says more is taken for a failed one."""
 
 
+MAX_WAKES = 255
+"""Accounts for which a matter waits for an instant. The same."""
+
+
 class Stated(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The last statement of a fact. `withdrawn`: it was taken back; its revision goes on counting."""
 
@@ -50,6 +54,8 @@ class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
     events: Events = ()
     size: int = 0
     stated: tuple[Stated, ...] = ()
+    dropped: int = 0
+    """Events that came to a place which was full: they are in the log only, and nothing may be stated without them."""
 
 
 class Resident(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -70,7 +76,7 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fa
     @property
     def empty(self) -> bool:
         """Whether nothing of it is here: no event, nothing stated, nothing under way."""
-        return not (self.past.events or self.past.stated or self.arrived or self.under_way)
+        return self.past == Past() and not (self.arrived or self.under_way)
 
 
 class Quarantine(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -130,14 +136,14 @@ def take_event(matter: Matter, id: str, event: SourceEvent, size: int) -> Matter
 
     Raises BadInput `matter_full` when the matter was set aside for its size already.
     """
-    if matter.quarantine is not None and matter.quarantine.reason in FULL:
-        raise BadInput("matter_full", f"{matter.head} was set aside: {matter.quarantine.detail}")
+    if matter.quarantine is not None and (found := excess(matter)):
+        raise BadInput("matter_full", f"{matter.head} was set aside: {found[1]}")
     resident = matter.residents.get(id, Resident())
     events = add_event(resident.past.events, _compact(event))
     if events is resident.past.events:
         return matter
     grown = size if len(events) > len(resident.past.events) else 0
-    past = Past(events, resident.past.size + grown, resident.past.stated)
+    past = msgspec.structs.replace(resident.past, events=events, size=resident.past.size + grown)
     return _with(matter, id, msgspec.structs.replace(resident, past=past))
 
 
@@ -148,6 +154,9 @@ def _compact(event: SourceEvent) -> SourceEvent:
 
 def excess(matter: Matter) -> tuple[str, str] | None:
     """Reason and detail when the matter is beyond its bounds."""
+    dropped = sum(resident.past.dropped for resident in matter.residents.values())
+    if dropped:
+        return "too_many_events", f"{dropped} events came when it was full, and are in the log only"
     count = sum(len(resident.past.events) for resident in matter.residents.values())
     if count > MAX_EVENTS:
         return "too_many_events", f"{count} events; at most {MAX_EVENTS} are allowed"
@@ -155,9 +164,6 @@ def excess(matter: Matter) -> tuple[str, str] | None:
     if size > MAX_SIZE:
         return "too_large", f"{size} bytes of events; at most {MAX_SIZE} are allowed"
     return None
-
-
-FULL = frozenset({"too_many_events", "too_large"})
 
 
 def expect(matter: Matter, move: Move) -> Matter:
@@ -181,8 +187,13 @@ def leave(matter: Matter, move: Move) -> tuple[Matter, list[Shipment]]:
 
 
 def arrive(matter: Matter, move: Move, past: Past) -> tuple[Matter, list[Shipment]]:
-    """The past of an id is here (`moved`); two sets of its events are united."""
+    """The past of an id is here (`moved`); two sets of its events are united.
+
+    A matter that is full takes no more events: the id arrives without them, and says so.
+    """
     resident = matter.residents.get(move.id, Resident())
+    if excess(matter):
+        past = Past((), 0, past.stated, past.dropped + len(past.events))
     if move.number in resident.expected:
         resident = msgspec.structs.replace(
             resident,
@@ -203,7 +214,7 @@ def _without(numbers: tuple[int, ...], number: int) -> tuple[int, ...]:
 
 def _unite(here: Past, arriving: Past) -> Past:
     """Two pasts of one id. An event that both have counts once; of a fact, the higher revision is the newer."""
-    if not here.events and not here.stated:
+    if here == Past():
         return arriving
     events = here.events
     for event in arriving.events:
@@ -214,7 +225,7 @@ def _unite(here: Past, arriving: Past) -> Past:
     for last in arriving.stated:
         if last.key not in stated or stated[last.key].revision < last.revision:
             stated[last.key] = last
-    return Past(events, size, tuple(stated.values()))
+    return Past(events, size, tuple(stated.values()), here.dropped + arriving.dropped)
 
 
 def _ship(matter: Matter, id: str, resident: Resident) -> tuple[Matter, list[Shipment]]:
@@ -246,18 +257,20 @@ def state(matter: Matter, fold: Fold, version: int, generation: str, cause: str)
     if matter.silent:
         return msgspec.structs.replace(matter, wakes=()), []
     folded = fold(matter.history)
-    if len(folded.facts) > MAX_FACTS:
-        raise OverflowError(f"{len(folded.facts)} facts of one matter; at most {MAX_FACTS} are stated")
+    wakes = _next(folded.wakes)
+    for what, count, most in (("facts", len(folded.facts), MAX_FACTS), ("accounts to wake for", len(wakes), MAX_WAKES)):
+        if count > most:
+            raise OverflowError(f"{count} {what} of one matter; at most {most} are allowed")
     statements: list[Statement] = []
     residents = dict(matter.residents)
     for id, said in _by_id(folded.facts, matter.residents).items():
         resident = residents[id]
         stated, new = _difference(id, resident.past.stated, said, version, generation, cause)
         if new:
-            past = Past(resident.past.events, resident.past.size, stated)
+            past = msgspec.structs.replace(resident.past, stated=stated)
             residents[id] = msgspec.structs.replace(resident, past=past)
             statements += new
-    changed = msgspec.structs.replace(matter, residents=residents, fold_version=version, wakes=_next(folded.wakes))
+    changed = msgspec.structs.replace(matter, residents=residents, fold_version=version, wakes=wakes)
     return changed, statements
 
 
@@ -340,19 +353,40 @@ def set_aside(
     """Put the matter in quarantine: it keeps its events, states nothing, and says so once."""
     if matter.quarantine is not None:
         return matter, []
+    revision, quarantine = matter.quarantine_revisions + 1, Quarantine(reason, detail)
+    fact = _quarantine_fact(matter, quarantine, revision, False, generation, version)
+    matter = msgspec.structs.replace(matter, quarantine=quarantine, quarantine_revisions=revision, wakes=())
+    return matter, [fact]
+
+
+def release(matter: Matter, generation: str, version: int) -> tuple[Matter, list[Statement]]:
+    """Lift a quarantine whose cause has moved away: of a matter that is no longer too full, or has nothing left."""
+    quarantine = matter.quarantine
+    if quarantine is None:
+        return matter, []
+    if matter.residents and (quarantine.reason not in FULL or excess(matter)):
+        return matter, []
     revision = matter.quarantine_revisions + 1
-    matter = msgspec.structs.replace(
-        matter, quarantine=Quarantine(reason, detail), quarantine_revisions=revision, wakes=()
-    )
+    fact = _quarantine_fact(matter, quarantine, revision, True, generation, version)
+    return msgspec.structs.replace(matter, quarantine=None, quarantine_revisions=revision), [fact]
+
+
+FULL = frozenset({"too_many_events", "too_large"})
+
+
+def _quarantine_fact(
+    matter: Matter, quarantine: Quarantine, revision: int, withdrawn: bool, generation: str, version: int
+) -> MatterFact:
     count = sum(len(resident.past.events) for resident in matter.residents.values())
-    fact = MatterFact(
+    return MatterFact(
         generation=generation,
         about=matter.head,
         key=MatterKey(kind="quarantine", item=matter.customer),
         revision=revision,
-        withdrawn=False,
+        withdrawn=withdrawn,
         cause="events",
         fold_version=version,
-        state=QuarantineState(customer=matter.customer, reason=reason, detail=detail, event_count=count),
+        state=QuarantineState(
+            customer=matter.customer, reason=quarantine.reason, detail=quarantine.detail, event_count=count
+        ),
     )
-    return matter, [fact]

@@ -54,11 +54,19 @@ def test_an_account_that_was_live_stays_live_from_the_first_instant_on() -> None
     assert (clock.live, clock.live_from, clock.heard_until) == (True, at(5), at(10))
 
 
-def test_of_too_many_waiting_announcements_the_oldest_is_forgotten() -> None:
+def test_of_too_many_waiting_announcements_the_newest_takes_the_place_of_the_one_before() -> None:
     state = Heard()
     for number in range(heard.MAX_WAITING + 5):
         state = state.hear(announce(number, ("order", 0, number)))
-    assert [a.positions[0].offset for a in state.waiting["shop"]] == list(range(5, heard.MAX_WAITING + 5))
+    kept = [a.positions[0].offset for a in state.waiting["shop"]]
+    assert kept == [*range(heard.MAX_WAITING - 1), heard.MAX_WAITING + 4]
+
+
+def test_an_account_is_heard_though_correlate_is_always_behind() -> None:
+    state, behind = Heard(), heard.MAX_WAITING + 50
+    for number in range(10 * behind):
+        state = state.hear(announce(number, ("order", 0, number))).pass_through({("order", 0): number - behind})
+    assert clocks(state)["shop"].heard_until >= at(8 * behind)
 
 
 ANNOUNCEMENTS = st.builds(

@@ -1,0 +1,78 @@
+"""What an event must be like to be let in: a bad one is refused here, before it teaches or moves anything. Pure.
+
+Everything behind this door may rely on it: ids are well formed and of the right kind, instants are of this age, and
+nothing is so long that state could outgrow a record.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from streams.domain import ids
+from streams.domain.events import Event
+from streams.domain.instants import EARLIEST, LATEST
+from streams.errors import BadInput
+
+MAX_EVENT_BYTES = 1_000_000
+"""Of an event as a record. Connectors refuse larger ones already (`connectors.publisher.RECORD_BYTES`)."""
+MAX_EVENT_ID_BYTES = 100
+MAX_NAME_BYTES = 200
+"""Of an account or a marketplace: facts repeat them."""
+
+SUBJECTS = frozenset(ids.RANKS)
+CUSTOMERS = frozenset({"customer"})
+ABOUT = {
+    "order": frozenset({"order"}),
+    "parcel": frozenset({"parcel"}),
+    "return": frozenset({"return"}),
+    "message": frozenset({"thread"}),
+    "ticket": frozenset({"thread"}),
+    "review": frozenset({"review"}),
+    "claim": frozenset({"claim"}),
+    "payment": frozenset({"payment"}),
+}
+"""Kinds of ids that an event can be about; an action can be about any."""
+
+
+def check_event(event: Event, size: int) -> None:
+    """`size`: of the record, in bytes.
+
+    Raises BadInput: `too_large`, `too_long`, `wrong_id`, `wrong_leader`, `out_of_range`.
+    """
+    if size > MAX_EVENT_BYTES:
+        raise BadInput("too_large", f"an event of {size} bytes; at most {MAX_EVENT_BYTES} are allowed")
+    for name, value, most in (
+        ("event_id", event.event_id, MAX_EVENT_ID_BYTES),
+        ("account", event.account, MAX_NAME_BYTES),
+        ("marketplace", event.marketplace, MAX_NAME_BYTES),
+    ):
+        if len(value.encode()) > most:
+            raise BadInput("too_long", f"{name} of {len(value)} characters; at most {most} bytes are allowed")
+    ids.check_id(event.about, ABOUT.get(event.NAME, SUBJECTS))
+    if event.customer:
+        ids.check_id(event.customer, CUSTOMERS)
+    if event.leader:
+        _check_link(event.about, event.leader)
+    for follower in event.followers:
+        _check_link(follower, event.about)
+    _check_instants(event)
+
+
+def _check_link(lower: str, higher: str) -> None:
+    ids.check_id(lower, SUBJECTS)
+    ids.check_id(higher, SUBJECTS)
+    if not ids.may_follow(lower, higher):
+        raise BadInput("wrong_leader", f"{lower} can't follow {higher}: only an id of a higher kind can lead")
+
+
+def _check_instants(struct: msgspec.Struct) -> None:
+    for name in struct.__struct_fields__:
+        value = getattr(struct, name)
+        if isinstance(value, datetime):
+            if not EARLIEST <= value <= LATEST:
+                raise BadInput(
+                    "out_of_range", f"{name}: {value.isoformat()} is not between {EARLIEST:%Y} and {LATEST:%Y}"
+                )
+        elif isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
+            for item in value:
+                _check_instants(item)

@@ -1,0 +1,290 @@
+"""No input ends a task: what is too much or makes no sense is refused or set aside, and the rest goes on."""
+
+import io
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import permutations
+from random import Random
+from typing import Any
+
+import fastavro
+import msgspec
+import pytest
+
+from streams import codec
+from streams.agents import casework, correlate
+from streams.agents.casework import Kept
+from streams.delivery.agent import Send
+from streams.delivery.local import Local
+from streams.domain import identity, matter
+from streams.domain.events import (
+    AccountClock,
+    Claim,
+    DeadLetter,
+    Message,
+    Order,
+    OrderLine,
+    Parcel,
+    Payment,
+    Reference,
+    ResponseTargets,
+    SourceEvent,
+    Tick,
+)
+from streams.domain.facts import MatterKey
+from streams.domain.fold import fold
+from streams.domain.ids import event_id
+
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+ORDER, CUSTOMER = "order:a:1", "customer:a:c"
+
+
+def common(about: str, *said: str, **more: Any) -> dict[str, Any]:
+    return {
+        "event_id": event_id("a", about, *said),
+        "event_at": NOW,
+        "ingested_at": NOW,
+        "account": "a",
+        "about": about,
+    } | more
+
+
+def order(*said: str, about: str = ORDER, **more: Any) -> Order:
+    return Order(status="created", placed_at=NOW, **common(about, *said, **{"customer": CUSTOMER, **more}))
+
+
+def asked(thread: str, *said: str, **more: Any) -> Message:
+    return Message(message_id="".join(said) or "1", author="customer", **common(thread, *said, **more))
+
+
+def run(events: Iterable[SourceEvent | Send]) -> Local:
+    """The events through correlate and casework, each worked off before the next."""
+    local = Local([correlate.AGENT, casework.agent("g1")], partitions=2, encode_dead_letter=codec.encode)
+    for event in events:
+        local.publish(event if isinstance(event, Send) else Send(event.NAME, event.about.encode(), codec.encode(event)))
+        local.run()
+    return local
+
+
+def refused(local: Local) -> list[str]:
+    letters = [codec.decode(record.value) for record in local.records("dead_letter")]
+    assert all(isinstance(letter, DeadLetter) for letter in letters)
+    return [letter.reason for letter in letters]
+
+
+def matters(local: Local) -> dict[str, matter.Matter]:
+    return {value.matter.head: value.matter for value in local.state("casework").values() if isinstance(value, Kept)}
+
+
+def orders_known(local: Local) -> set[str]:
+    facts = [codec.decode(record.value) for record in local.records("matter_fact")]
+    return {fact.about for fact in facts if fact.key.kind == "order" and not fact.withdrawn}
+
+
+def tick(now: datetime) -> list[Send]:
+    entry = codec.encode(Tick(now=now, accounts=(AccountClock(account="a", heard_until=now, live=True),)))
+    return [Send("timeline", b"", entry, partition=partition) for partition in range(2)]
+
+
+REFUSED: dict[str, tuple[str, Callable[[], SourceEvent]]] = {
+    "a long account": ("too_long", lambda: msgspec.structs.replace(asked("thread:a:1"), account="x" * 70_000)),
+    "a long marketplace": ("too_long", lambda: msgspec.structs.replace(order("2"), marketplace="x" * 2_200)),
+    "an instant of another age": (
+        "out_of_range",
+        lambda: asked("thread:a:1", event_at=datetime(9999, 12, 31, 23, tzinfo=UTC)),
+    ),
+    "a promise of another age": ("out_of_range", lambda: order("2", promised_at=datetime(2, 1, 1, tzinfo=UTC))),
+    "an id with a NUL": ("wrong_id", lambda: order("2", customer="customer:a:x\0y")),
+    "an id with a line break": ("wrong_id", lambda: order("2", about="order:a:1\n")),
+    "an id of many bytes": ("wrong_id", lambda: order("2", about="order:a:" + "é" * 200)),
+    "an order about a thread": ("wrong_id", lambda: order("2", about="thread:a:2")),
+    "an id that follows itself": ("wrong_leader", lambda: order("2", leader=ORDER)),
+    "a follower of a higher kind": ("wrong_leader", lambda: asked("thread:a:1", followers=("order:a:2",))),
+    "too many followers": (
+        "too_many_followers",
+        lambda: order("2", followers=tuple(f"parcel:{n}" for n in range(identity.MAX_FOLLOWERS + 1))),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_makes_no_sense_is_a_dead_letter_and_the_rest_goes_on(what: str) -> None:
+    reason, make = REFUSED[what]
+    local = run([make(), order("1", about="order:a:9")])
+    assert refused(local) == [reason]
+    assert orders_known(local) == {"order:a:9"}
+
+
+def test_an_event_larger_than_any_connector_publishes_is_a_dead_letter() -> None:
+    lines = tuple(
+        OrderLine(line_id=str(n), sku="s" * 90, quantity=1, unit_price=Decimal("1.000000")) for n in range(12_000)
+    )
+    assert refused(run([order(lines=lines)])) == ["too_large"]
+
+
+@pytest.mark.parametrize("size", [12, 900_000])
+def test_an_amount_of_absurd_length_is_refused_before_it_is_read(size: int) -> None:
+    line = {"line_id": "1", "sku": "s", "quantity": 1, "unit_price": b"\x01" * size}
+    plain = codec._event_to_avro(order())
+    schema, header = codec._current()["order"]
+    # Written as bytes: the writer of decimals would refuse it.
+    raw_schema = fastavro.parse_schema(_without_logical_types(codec.resolve("order")))
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, raw_schema, _instants_as_numbers(plain | {"lines": [line]}))
+    record = header + out.getvalue()
+    assert refused(run([Send("order", ORDER.encode(), record)])) == ["undecodable"]
+    assert schema is not None
+
+
+def _without_logical_types(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {name: _without_logical_types(value) for name, value in schema.items() if name != "logicalType"}
+    return [_without_logical_types(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _instants_as_numbers(plain: dict[str, Any]) -> dict[str, Any]:
+    found = {n: int(v.timestamp() * 1e6) if isinstance(v, datetime) else v for n, v in plain.items() if n != "envelope"}
+    return found | {"envelope": found}
+
+
+def test_a_full_matter_refuses_more_and_other_matters_go_on() -> None:
+    scans = [
+        Parcel(change="checkpoint", status="in_transit", **common("parcel:1", str(n)))
+        for n in range(matter.MAX_EVENTS + 1)
+    ]
+    local = run([*scans, Parcel(change="checkpoint", status="delivered", **common("parcel:1", "last")), order()])
+    assert refused(local) == ["matter_full"]
+    assert orders_known(local) == {ORDER}
+
+
+def test_a_matter_on_which_the_rules_fail_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(casework, "fold", fail)
+    monkeypatch.setattr(matter, "MAX_EVENTS", 5)
+    local = run([asked("thread:a:1", str(n)) for n in range(9)])
+    assert refused(local) == ["matter_full"] * 3
+    (aside,) = matters(local).values()
+    assert aside.quarantine is not None
+    assert aside.quarantine.reason == "fold_failed"
+
+
+def test_what_moves_into_a_full_matter_arrives_without_its_events_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matter, "MAX_SIZE", 2_000)
+    scans = [
+        Parcel(change="checkpoint", status="in_transit", **common(f"parcel:{p}", str(n)))
+        for p in range(6)
+        for n in range(8)
+    ]
+    local = run([*scans, order(followers=tuple(f"parcel:{p}" for p in range(6)))])
+    full = matters(local)[ORDER]
+    assert full.quarantine is not None
+    assert sum(resident.past.dropped for resident in full.residents.values()) > 0
+    assert not any(resident.under_way for resident in full.residents.values())
+    assert sum(resident.past.size for resident in full.residents.values()) < 3 * matter.MAX_SIZE
+    assert refused(local) == []
+
+
+def test_too_many_accounts_to_wait_for_set_a_matter_aside() -> None:
+    threads = [
+        msgspec.structs.replace(asked(f"thread:a:{n}", leader=ORDER), account=f"desk-{n}")
+        for n in range(matter.MAX_WAKES + 1)
+    ]
+    local = run([order(), *threads])
+    quarantine = matters(local)[ORDER].quarantine
+    assert quarantine is not None
+    assert "accounts" in quarantine.detail
+
+
+def test_a_quarantine_is_lifted_when_its_cause_moves_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matter, "MAX_EVENTS", 5)
+    scans = [Parcel(change="checkpoint", status="in_transit", **common("parcel:1", str(n))) for n in range(5)]
+    link = Parcel(change="shipment", **common("parcel:1", "link", leader=ORDER))
+    relink = Parcel(
+        change="shipment", **common("parcel:1", "relink", leader="order:a:2", event_at=NOW + timedelta(hours=1))
+    )
+    paid = Payment(kind="payment", method="card", currency="EUR", amount_minor=1, **common("payment:a:1", leader=ORDER))
+    local = run([order(), *scans, link, relink, paid])
+    assert matters(local)[ORDER].quarantine is None
+    assert refused(local) == []
+    assert orders_known(local) == {ORDER}
+    said = [codec.decode(r.value) for r in local.records("matter_fact")]
+    about_it = [f for f in said if f.key == MatterKey(kind="quarantine", item=CUSTOMER)]
+    assert [(f.revision, f.withdrawn) for f in about_it] == [(1, False), (2, True)]
+
+
+@pytest.mark.parametrize("sequence", list(permutations(range(3))), ids=str)
+def test_the_nearest_word_about_a_customer_wins_in_every_order(sequence: tuple[int, ...]) -> None:
+    thread, claim = "thread:a:1", "claim:a:1"
+    events: list[SourceEvent] = [
+        asked(thread, "link", leader=ORDER),
+        Claim(
+            status="opened", **common(claim, leader=thread, customer="customer:a:2", event_at=NOW + timedelta(hours=5))
+        ),
+        asked(thread, "word", customer="customer:a:1", event_at=NOW + timedelta(hours=1)),
+    ]
+    for seed in range(5):
+        local = Local([correlate.AGENT, casework.agent("g1")], partitions=3, randomness=Random(seed))
+        for position in sequence:
+            event = events[position]
+            local.publish(Send(event.NAME, event.about.encode(), codec.encode(event)))
+        local.run()
+        (found,) = (m for m in matters(local).values() if m.history)
+        assert found.customer == "customer:a:1"
+
+
+def test_a_correction_by_new_rules_has_their_cause_though_time_touches_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    local = run([asked("thread:a:1", customer=CUSTOMER)])
+    monkeypatch.setattr(casework, "FOLD_VERSION", 2)
+
+    def changed(*arguments: Any) -> Any:
+        folded = fold(*arguments)
+        for (_, key), state in folded.facts.items():
+            if isinstance(key, MatterKey) and key.kind == "case":
+                folded.facts["thread:a:1", key] = msgspec.structs.replace(state, channel="new")
+        return folded
+
+    monkeypatch.setattr(casework, "fold", changed)
+    for send in tick(NOW + timedelta(hours=5)):
+        local.publish(send)
+    local.run()
+    said = [codec.decode(r.value) for r in local.records("matter_fact")]
+    assert [f.cause for f in said if f.key.kind == "case"] == ["events", "software"]
+    timers = [codec.decode(r.value) for r in local.records("timer_fact")]
+    assert [t.cause for t in timers if t.key.timer == "first_response"] == ["events", "time"]
+
+
+def reference(name: str, first_response_s: int) -> list[Send]:
+    entry = Reference(
+        name=name,
+        version=2,
+        effective_at=NOW,
+        published_at=NOW,
+        published_by="a test",
+        reason="to see",
+        body=ResponseTargets(first_response_s=first_response_s, resolution_s=60),
+    )
+    return [Send("timeline", b"", codec.encode(entry), partition=partition) for partition in range(2)]
+
+
+def test_an_absurd_target_is_refused_and_an_unknown_reference_is_passed_over() -> None:
+    local = run([*reference("response_targets", 10**15), *reference("of_a_later_version", 60), asked("thread:a:1")])
+    assert refused(local) == ["wrong_target"] * 2
+    assert matters(local)["thread:a:1"].quarantine is None
+
+
+def test_two_events_of_one_id_and_instant_leave_the_same_whichever_came_first() -> None:
+    one, other = order(total_minor=1), order(total_minor=2)
+    said = []
+    for events in ((one, other), (other, one)):
+        facts = [codec.decode(r.value) for r in run(events).records("matter_fact")]
+        said.append([f.state.total_minor for f in facts if f.key.kind == "order"][-1])
+    assert said[0] == said[1]
+
+
+def test_a_key_that_is_no_text_is_a_dead_letter() -> None:
+    entry = codec.encode(order())
+    local = run([Send("timeline", b"\xff", entry, ((correlate.MATTER_HEADER, b"order:a:1"),), partition=0), order("2")])
+    assert refused(local) == ["wrong_key"]
