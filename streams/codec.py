@@ -10,6 +10,7 @@ Must not know what records are for. Raises BadInput for bytes that can't be read
 import io
 import json
 from collections.abc import Callable, Mapping
+from decimal import Context, Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -113,6 +114,23 @@ def _readable() -> dict[bytes, tuple[str, Any]]:
     return readable
 
 
+MAX_DECIMAL_BYTES = 11
+"""What 24 digits need. A longer one is no amount, and turning it into digits takes time that grows with its square."""
+
+
+def _read_decimal(data: bytes, writer_schema: Any = None, reader_schema: Any = None) -> Decimal:
+    if len(data) > MAX_DECIMAL_BYTES:
+        raise ValueError(f"a decimal of {len(data)} bytes; at most {MAX_DECIMAL_BYTES}")
+    unscaled = int.from_bytes(data, "big", signed=True)
+    if abs(unscaled) >= 10 ** writer_schema["precision"]:
+        raise ValueError(f"a decimal of more than {writer_schema['precision']} digits")
+    return Decimal(unscaled).scaleb(-writer_schema["scale"], _EXACT)
+
+
+_EXACT = Context(prec=2 * MAX_DECIMAL_BYTES + 10)
+# fastavro's way to give a logical type a reader of one's own.
+fastavro.read.LOGICAL_READERS["bytes-decimal"] = _read_decimal
+
 # ---- writing
 
 
@@ -195,7 +213,7 @@ def decode(record: bytes) -> Any:
     today = _current()[name][0]
     try:
         plain: Any = fastavro.schemaless_reader(body, written, None if written is today else today)
-    except (EOFError, ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError) as error:
+    except (EOFError, ValueError, IndexError, KeyError, ArithmeticError, TypeError, MemoryError) as error:
         raise BadInput("undecodable", f"{name}: {type(error).__name__}: {error}") from error
     if body.tell() != len(record):
         raise BadInput("undecodable", f"{name}: {len(record) - body.tell()} bytes follow the record")
