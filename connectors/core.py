@@ -5,10 +5,11 @@ Pure: must not know where input comes from nor where events go.
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from hashlib import sha256
+from itertools import islice
 from typing import NamedTuple
 
 from streams.domain import events
@@ -21,6 +22,8 @@ CACHED_PSEUDONYMS = 1 << 15
 RAW_BYTES = 64 << 10
 """What a dead letter keeps of its input."""
 DETAIL_CHARACTERS = 2000
+LISTED = 20
+"""Names of a list that a message shows."""
 LONG = 1 << 63
 """Integers of records are at least -LONG and less than LONG."""
 PRECISION, SCALE = 24, 6
@@ -116,7 +119,18 @@ def parse_minor(text: str, currency: str) -> int:
 
 def shown(value: str, limit: int = 80) -> str:
     """A value as a message shows it: quoted and short."""
-    return repr(value if len(value) <= limit else value[: limit - 1] + "…")
+    return repr(cut(value, limit))
+
+
+def cut(text: str, limit: int = 80) -> str:
+    """The beginning of a text that may be long."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def listed(names: Collection[str]) -> str:
+    """Names as a message shows them: the first `LISTED`, and how many more there are."""
+    some = ", ".join(cut(name, 40) for name in islice(names, LISTED))
+    return some if len(names) <= LISTED else f"{some} and {len(names) - LISTED:,} more"
 
 
 def text_event(event: events.Event, text: str, subject: str | None) -> events.MessageText:

@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
 from connectors import core
-from connectors.core import shown
+from connectors.core import cut, listed, shown
 from connectors.manifest import Node
 from streams.errors import BadInput
 
@@ -74,8 +74,8 @@ class Scope:
             return itemgetter(0)
         at = self.columns.get(name)
         if at is None:
-            known = ", ".join(column for column in self.columns if "\0" not in column)
-            node.refuse(f"missing column {name}; {self.file} has {known}")
+            known = listed([column for column in self.columns if "\0" not in column])
+            node.refuse(f"missing column {cut(name)}; {self.file} has {known}")
         if self.empty and at < self.own:
             empty = self.empty
             return lambda values: "" if values[at] in empty else values[at]
@@ -215,7 +215,7 @@ def _map(node: Node, scope: Scope) -> Expression:
         try:
             return to[word]
         except KeyError:
-            known = ", ".join(word for word in to if word)
+            known = listed([word for word in to if word])
             raise BadInput("unknown_value", f"{shown(word)} is none of: {known}") from None
 
     return Expression("text", look_up, frozenset(to.values()))
@@ -322,7 +322,7 @@ def _boolean(node: Node, scope: Scope) -> Expression:
         try:
             return words[word]
         except KeyError:
-            known = ", ".join(word for word in words if word)
+            known = listed([word for word in words if word])
             raise BadInput("unknown_value", f"{shown(word)} is none of: {known}") from None
 
     return Expression("boolean", boolean)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
-import yaml
-
+from connectors.core import cut, listed
 from streams.errors import Refused
+from streams.yamls import NotYaml, read_yaml
 
 MANIFEST_BYTES = 1 << 20
 
@@ -30,9 +30,8 @@ class Node:
 
     def refuse(self, allowed: str) -> NoReturn:
         """Raises ManifestError: this value can't stand here, `allowed` can."""
-        value = repr(self.value)
-        value = value if len(value) <= 80 else value[:79] + "…"
-        raise ManifestError(f"{self.file}: {self.path or 'the manifest'} is {value}; {allowed}")
+        place = cut(self.path, 200) or "the manifest"
+        raise ManifestError(f"{self.file}: {place} is {cut(repr(self.value))}; {allowed}")
 
     def entries(self, required: Sequence[str] = (), optional: Sequence[str] = ()) -> dict[str, "Node"]:
         """Named values of which `required` must and `optional` may be there, and no other."""
@@ -144,14 +143,15 @@ class Manifest:
 def read_manifest(path: Path) -> Manifest:
     """The manifest in a YAML file, its form checked. Raises ManifestError."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MANIFEST_BYTES + 1)
         if len(content) > MANIFEST_BYTES:
-            raise ManifestError(f"{path} has {len(content)} bytes; at most {MANIFEST_BYTES} are allowed")
-        value = yaml.safe_load(content)
+            raise ManifestError(f"{path} has more than {MANIFEST_BYTES} bytes, which is no manifest")
+        value = read_yaml(content)
     except OSError as error:
         raise ManifestError(f"the manifest {path} can't be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} is no YAML: {error}") from None
+    except NotYaml as error:
+        raise ManifestError(f"{path}, {error}") from None
     return parse_manifest(value, path.name)
 
 
@@ -215,7 +215,7 @@ def _source(node: Node, lookups: Sequence[str]) -> Source:
     join = tuple(found["join"].named()) if "join" in found else ()
     for name, _ in join:
         if name not in lookups:
-            found["join"].refuse(f"{name} is no look-up; there are: {', '.join(lookups) or 'none'}")
+            found["join"].refuse(f"{cut(name)} is no look-up; there are: {listed(lookups) or 'none'}")
     return Source(
         file=found["file"].text(),
         delimiter=_delimiter(found),

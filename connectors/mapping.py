@@ -6,7 +6,7 @@ Raises ManifestError while compiling; while mapping a row, BadInput that names t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from hashlib import blake2b
 from typing import Any, TypeAlias
@@ -32,11 +32,14 @@ from connectors.tables import MEND, Row
 from streams import codec
 from streams.domain import events
 from streams.domain.ids import check_id, event_id, may_follow
+from streams.domain.instants import EARLIEST, LATEST
 from streams.errors import BadInput, Refused
 
 CONTENTS = 5_000_000
 """Different rows of one file whose events are told apart by content: the hash of each stays in memory."""
 CONTENT_BYTES = 16
+AHEAD = timedelta(days=1)
+"""How far a source's clock may be ahead, and its time zone be mistaken. What happened still later has not happened."""
 
 KINDS: Mapping[str, frozenset[str]] = {
     "order": frozenset({"order"}),
@@ -147,7 +150,7 @@ def compile_source(
     compiled = [compile_event(node, scope, manifest) for node in source.events]
     for name in scope.used:
         if list(columns).count(name) > 1:
-            source.node.refuse(f"{source.file} has more than one column named {name}")
+            source.node.refuse(f"{source.file} has more than one column named {core.cut(name)}")
     return Program(
         joins=tuple(joins),
         by_content=CONTENT in scope.used,
@@ -185,6 +188,10 @@ def compile_event(node: Node, scope: Scope, manifest: Manifest) -> CompiledEvent
             return []
         try:
             content = {name: get(values) for name, get in fields}
+            if content["event_at"] > now + AHEAD:
+                raise BadInput(
+                    "in_the_future", f"{kind}.event_at: {content['event_at'].isoformat()} has not come yet; {MEND}"
+                )
             parts = [get(values) for get in said]
             if not any(parts):
                 raise BadInput("missing_value", f"{kind}.event_id: all its columns are empty; {MEND}")
@@ -371,7 +378,7 @@ def _enumeration(node: Node, expression: Expression, spec: FieldSpec, scope: Sco
     get, symbols = expression.get, frozenset(spec.symbols)
     if expression.results is not None:
         if wrong := expression.results - symbols - {""}:
-            node.refuse(f"{', '.join(sorted(wrong))} is not allowed here; allowed: {', '.join(spec.symbols)}")
+            node.refuse(f"{core.listed(sorted(wrong))} is not allowed here; allowed: {', '.join(spec.symbols)}")
         return lambda values: get(values) or None
 
     def symbol(values: Values) -> str | None:
@@ -405,7 +412,15 @@ def _decimal(node: Node, expression: Expression, spec: FieldSpec, scope: Scope) 
 
 
 def _instant(node: Node, expression: Expression, spec: FieldSpec, scope: Scope) -> Get:
-    return compile_instant(node, scope)
+    get = compile_instant(node, scope)
+
+    def instant(values: Values) -> datetime | None:
+        at = get(values)
+        if at is not None and not EARLIEST <= at <= LATEST:
+            raise BadInput("out_of_range", f"{at.isoformat()} is not between {EARLIEST:%Y} and {LATEST:%Y}")
+        return at
+
+    return instant
 
 
 _CONVERSIONS: Mapping[tuple[str, str], Callable[[Node, Expression, FieldSpec, Scope], Get]] = {
@@ -419,5 +434,5 @@ _CONVERSIONS: Mapping[tuple[str, str], Callable[[Node, Expression, FieldSpec, Sc
     ("decimal", "decimal"): _as_is,
     ("boolean", "boolean"): _as_is,
     ("timestamp-micros", "text"): _instant,
-    ("timestamp-micros", "instant"): _as_is,
+    ("timestamp-micros", "instant"): _instant,
 }

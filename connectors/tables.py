@@ -30,9 +30,12 @@ NESTING = 8
 DELIMITERS = (",", ";", "\t", "|")
 """Tried when a header seems to have one column only."""
 
+TOO_LARGE = "field_too_large"
 MEND = "mend the row and import the file again"
 csv.field_size_limit(2 * RECORD_BYTES)  # The bounds above hold; the module's own would lose track of the row.
 BOM = b"\xef\xbb\xbf"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+UTF_32 = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 
 
 class Row(NamedTuple):
@@ -72,9 +75,8 @@ class Table:
         lines = _Lines(stream)
         if self.is_json:
             return _json_rows(lines, self.columns)
-        records = _csv_records(lines, self.delimiter)
-        next(records, None)
-        return _csv_rows(records, len(self.columns))
+        next(_csv_records(lines, self.delimiter), None)
+        return _csv_records(lines, self.delimiter, len(self.columns))
 
 
 def digest_of(path: Path) -> str:
@@ -85,8 +87,12 @@ def digest_of(path: Path) -> str:
 
 def open_table(path: Path, delimiter: str = ",") -> Table:
     """Looks at a file: format (by its name), header. Raises Refused: missing, empty, not a gzip, no usable header."""
-    if not path.is_file():
+    if path.is_dir():
+        raise Refused(f"{path} is a folder: name a file in it")
+    if not path.exists():
         raise Refused(f"{path} does not exist: give the folder that the manifest's paths start from")
+    if not path.is_file():
+        raise Refused(f"{path} is no regular file: save what it gives as a file")
     is_json = ".jsonl" in path.suffixes or ".ndjson" in path.suffixes
     with _open(path) as stream:
         lines = _Lines(stream)
@@ -108,16 +114,17 @@ def fitting_delimiter(table: Table) -> str | None:
 
 def _open(path: Path) -> BinaryIO:
     file = path.open("rb")
-    magic = file.read(2)
+    begins = file.read(4)
+    magic = begins[:2]
     file.seek(0)
     if magic == b"\x1f\x8b":
         return gzip.open(file)  # type: ignore[return-value]
     if path.suffix == ".gz":
         file.close()
         raise Refused(f"{path} is not a gzip file: it begins with {magic.hex(' ') or 'nothing'}, not 1f 8b")
-    if magic in (b"\xff\xfe", b"\xfe\xff"):
+    if begins in UTF_32 or magic in UTF_16:
         file.close()
-        raise Refused(f"{path} is UTF-16: save it as UTF-8")
+        raise Refused(f"{path} is {'UTF-32' if begins in UTF_32 else 'UTF-16'}: save it as UTF-8")
     return file
 
 
@@ -148,24 +155,27 @@ class _Lines:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._returned: list[bytes] = []  # lines to be read again, the next one last
+        self._oversize: dict[int, Raw] = {}  # by the number of the line, of which only the beginning is kept
         self._number = 0
-        self._size = 0
+        self.size = 0
         self.taken: list[bytes] = []
-        self.problem: BadInput | None = None
-        self.oversize: Raw | None = None
+        self.problems: dict[int, BadInput] = {}
+        """What is wrong with single lines of the record, by their numbers."""
 
     def begin(self) -> int:
         """Starts a record; returns the number of its first line."""
         self.taken.clear()
-        self._size = 0
-        self.problem = self.oversize = None
+        self.size = 0
+        self.problems.clear()
+        if self._oversize:
+            self._oversize = {number: raw for number, raw in self._oversize.items() if number > self._number}
         return self._number + 1
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        if self._size > RECORD_BYTES:
+        if self.size > RECORD_BYTES:
             raise _Unclosed
         line = self._returned.pop() if self._returned else self._stream.readline(LINE_BYTES)
         if not line:
@@ -176,26 +186,34 @@ class _Lines:
         if len(line) >= LINE_BYTES and not line.endswith(b"\n"):
             line = self._skip_rest(line)
         self.taken.append(line)
-        self._size += len(line)
+        self.size += len(line)
         try:
             text = line.decode()
+            if "\0" in text:
+                self.problems[self._number] = BadInput("nul_byte", f"line {self._number} holds a NUL byte; {MEND}")
         except UnicodeDecodeError as error:
-            self.problem = BadInput("invalid_utf8", f"byte {error.start + 1} of the line is no UTF-8; {MEND}")
+            detail = f"byte {error.start + 1} of line {self._number} is no UTF-8; {MEND}"
+            self.problems[self._number] = BadInput("invalid_utf8", detail)
             text = line.decode(errors="replace")
-        if "\0" in text:
-            self.problem = BadInput("nul_byte", f"the line holds a NUL byte; {MEND}")
+        if self._number in self._oversize:
+            self.problems[self._number] = _too_long(self._oversize[self._number].size)
         return text
+
+    def problem(self) -> BadInput | None:
+        """What is wrong with the first line that something is wrong with."""
+        return next(iter(self.problems.values()), None)
 
     def give_back(self) -> None:
         """All lines of the record but the first are read again."""
         self._returned.extend(reversed(self.taken[1:]))
         self._number -= len(self.taken) - 1
         del self.taken[1:]
-        self.oversize = None
+        self.problems = {number: problem for number, problem in self.problems.items() if number <= self._number}
 
     def raw(self) -> Raw:
-        """The record as it was."""
-        return self.oversize or raw_of(b"".join(self.taken))
+        """The record as it was; of a line that is too long, when the record is that line."""
+        oversize = self._oversize.get(self._number) if len(self.taken) == 1 else None
+        return oversize or raw_of(b"".join(self.taken))
 
     def _skip_rest(self, line: bytes) -> bytes:
         """What stands for a line that is too long: its beginning, with as many open quotes as the whole."""
@@ -206,50 +224,51 @@ class _Lines:
             quotes += part.count(b'"')
             if part.endswith(b"\n"):
                 break
-        self.problem = BadInput("field_too_large", f"a line of {size} bytes; at most {FIELD_BYTES} per value; {MEND}")
-        self.oversize = Raw(line[:RAW_BYTES], size, hashed.hexdigest())
+        self._oversize[self._number] = Raw(line[:RAW_BYTES], size, hashed.hexdigest())
         return line[:RAW_BYTES] + (b'"' if (quotes + line[RAW_BYTES:].count(b'"')) % 2 else b"") + b"\n"
 
 
-def _csv_records(lines: _Lines, delimiter: str) -> Iterator[Row | BadRow]:
-    """Rows with any number of values; the header is the first. Blank lines are none."""
+def _csv_records(lines: _Lines, delimiter: str, width: int | None = None) -> Iterator[Row | BadRow]:
+    """Rows of `width` values; None: the header, of any number. Blank lines are none.
+
+    Quotes that lack their partner may have made one record of many good rows. So of a record that makes no sense
+    only the first line is bad, and the others are read on their own.
+    """
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         line = lines.begin()
+        values: list[str] | None = []
         try:
             values = next(reader, None)
             if values is None:
                 return
-            error = lines.problem
+            error = _misshapen(values, width, lines) if values else None
         except (_Unclosed, csv.Error) as broken:
-            error = _csv_error(lines, broken)
+            error = _csv_error(broken)
         if error is not None:
-            yield BadRow(line, lines.raw(), error)
+            if len(lines.taken) > 1:
+                lines.give_back()
+                error = BadInput(error.code, f"{error.detail}. The lines behind it are read on their own")
+            yield BadRow(line, lines.raw(), lines.problem() or error)
+        elif problem := lines.problem():
+            yield BadRow(line, lines.raw(), problem)
         elif values:
             yield Row(line, values, b"".join(lines.taken))
 
 
-def _csv_error(lines: _Lines, broken: Exception) -> BadInput:
+def _csv_error(broken: Exception) -> BadInput:
     if isinstance(broken, _Unclosed) or "unexpected end" in str(broken):
-        # The rows that the open quote has swallowed are read on their own.
-        lines.give_back()
         return BadInput("unclosed_quote", f"a quote is opened and not closed; {MEND}")
-    if lines.problem is not None:
-        return lines.problem
     return BadInput("wrong_csv", f"{broken}; {MEND}")
 
 
-def _csv_rows(records: Iterator[Row | BadRow], width: int) -> Iterator[Row | BadRow]:
-    for row in records:
-        if isinstance(row, BadRow):
-            yield row
-        elif len(row.values) != width:
-            detail = f"{len(row.values)} values; the header has {width} columns; {MEND}"
-            yield BadRow(row.line, raw_of(row.raw), BadInput("wrong_columns", detail))
-        elif len(row.raw) > FIELD_BYTES and max(map(len, row.values)) > FIELD_BYTES:
-            yield BadRow(row.line, raw_of(row.raw), _too_large())
-        else:
-            yield row
+def _misshapen(values: list[str], width: int | None, lines: _Lines) -> BadInput | None:
+    """Why these can't be the values of one row."""
+    if width is not None and len(values) != width:
+        return BadInput("wrong_columns", f"{len(values)} values; the header has {width} columns; {MEND}")
+    if lines.size > FIELD_BYTES and max(map(len, values)) > FIELD_BYTES:
+        return _too_large()
+    return next((problem for problem in lines.problems.values() if problem.code == TOO_LARGE), None)
 
 
 def _csv_columns(path: Path, lines: _Lines, delimiter: str) -> Iterator[str]:
@@ -260,7 +279,11 @@ def _csv_columns(path: Path, lines: _Lines, delimiter: str) -> Iterator[str]:
 
 
 def _too_large() -> BadInput:
-    return BadInput("field_too_large", f"a value of more than {FIELD_BYTES} bytes; {MEND}")
+    return BadInput(TOO_LARGE, f"a value of more than {FIELD_BYTES} bytes; {MEND}")
+
+
+def _too_long(size: int) -> BadInput:
+    return BadInput(TOO_LARGE, f"a line of {size} bytes; at most {FIELD_BYTES} per value; {MEND}")
 
 
 def _json_rows(lines: _Lines, columns: Sequence[str]) -> Iterator[Row | BadRow]:
@@ -282,11 +305,11 @@ def _json_records(lines: _Lines) -> Iterator[BadRow | tuple[int, dict[str, str],
         text = next(lines, None)
         if text is None:
             return
-        if lines.problem is None and text.isspace():
+        if not lines.problems and text.isspace():
             continue
         try:
-            if lines.problem is not None:
-                raise lines.problem
+            if problem := lines.problem():
+                raise problem
             yield line, _flat(text), lines.taken[0]
         except BadInput as error:
             yield BadRow(line, lines.raw(), error)

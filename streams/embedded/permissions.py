@@ -6,7 +6,7 @@ node of the tree must be of a kind, and every function and table of a name, that
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from streams.embedded.statements import NotAllowed
@@ -48,6 +48,8 @@ FUNCTIONS = _names("""
 
 TABLE_FUNCTIONS = _names("generateSeries generate_series numbers numbers_mt values view zeros zeros_mt")
 
+_TABLE_FUNCTIONS = frozenset(map(str.lower, TABLE_FUNCTIONS))
+
 SYSTEM_TABLES = _names("""
     aggregate_function_combinators collations columns contributors data_type_families databases formats functions
     keywords licenses numbers numbers_mt one settings table_engines table_functions tables time_zones zeros zeros_mt
@@ -64,6 +66,19 @@ SETTINGS = _names("""
     session_timezone timeout_overflow_mode
 """)
 
+READER_LIMITS = {"max_execution_time": 30, "max_memory_usage": 1 << 30, "max_result_bytes": 256 << 20}
+"""In seconds and bytes. A request may only lower them; 0, which means none to the engine, leaves them as they are."""
+
+FORMATS = _names("""
+    Arrow ArrowStream CSV CSVWithNames CSVWithNamesAndTypes JSON JSONColumns JSONColumnsWithMetadata JSONCompact
+    JSONCompactColumns JSONCompactEachRow JSONCompactEachRowWithNames JSONCompactEachRowWithNamesAndTypes
+    JSONCompactStrings JSONEachRow JSONLines JSONObjectEachRow JSONStrings JSONStringsEachRow Markdown Native NDJSON
+    Null Parquet Pretty PrettyCompact PrettyNoEscapes PrettySpace RowBinary RowBinaryWithNames
+    RowBinaryWithNamesAndTypes TabSeparated TabSeparatedRaw TabSeparatedWithNames TabSeparatedWithNamesAndTypes TSKV
+    TSV TSVRaw TSVWithNames TSVWithNamesAndTypes Values Vertical XML
+""")
+"""Output formats that need no schema: with others the engine writes one to a file."""
+
 FIRST_DATABASE = "information_schema"
 """Where an unqualified name of a table is looked for when the request names no database."""
 
@@ -72,6 +87,7 @@ SELECT name, alias_to, is_aggregate, categories FROM system.functions FORMAT JSO
 """
 COMBINATORS_QUERY = "SELECT name FROM system.aggregate_function_combinators FORMAT JSONCompactEachRow"
 
+_NUMBER = re.compile(r"\d{1,18}(\.\d{1,6})?")
 _NODE = re.compile(r" *([A-Za-z:]+)(?: ([^ ]*))?")
 
 
@@ -80,6 +96,7 @@ class Catalogue:
     """The functions that this engine has, in lower case."""
 
     allowed: frozenset[str]
+    """Those of TABLE_FUNCTIONS too."""
     refused: frozenset[str]
     aggregate: re.Pattern[str]
     """Names of aggregate functions, with combinators behind them."""
@@ -118,18 +135,39 @@ def check_settings(names: Iterable[str]) -> None:
             raise _denied(f"setting {name}")
 
 
+def check_format(name: str) -> None:
+    """Raises NotAllowed for an output format that is not on the list."""
+    if name not in FORMATS:
+        raise _denied(f"format {name}")
+
+
+def limited(settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings of a reader's request with limits at READER_LIMITS or below. Raises NotAllowed for no numbers."""
+    limits = {}
+    for name, limit in READER_LIMITS.items():
+        asked = settings.get(name, "0")
+        if not _NUMBER.fullmatch(asked):
+            raise NotAllowed(36, "BAD_ARGUMENTS", f"{name}: {asked!r} is no number")
+        limits[name] = asked if 0 < float(asked) <= limit else str(limit)
+    return {**settings, **limits}
+
+
 def check_reading(tree: Iterable[str], words: Collection[str], catalogue: Catalogue) -> None:
     """`tree` is the statement's syntax tree as EXPLAIN AST prints it, line by line, and `words` are its own words.
 
     Raises NotAllowed for anything that is not on the lists. A name with a line break or blank in it can add lines or
-    cut names short, which gets more refused, never less.
+    cut names short, which gets more refused, never less: nothing comes between a table expression and its function.
     """
+    before = ""
     for depth, line in enumerate(tree):
         match = _NODE.match(line)
         kind, name = (match[1], match[2] or "") if match else ("", "")
         if kind not in NODES or (kind == "ShowTables" and (depth > 0 or "WHERE" in words)):
             raise _denied(f"{kind or line.strip()} in a statement")
         lower = name.lower()
+        if kind == "Function" and before == "TableExpression" and lower not in _TABLE_FUNCTIONS:
+            raise _denied(f"table function {name}")
+        before = kind
         if kind == "Function" and not (lower in catalogue.allowed or catalogue.aggregate.fullmatch(name)):
             raise _denied(f"function {name}")
         if kind in ("Identifier", "TableIdentifier"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from streams.errors import Refused
 
 LOWEST = 20000
+HIGHEST = 65535
 TRIES = 200
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 EPHEMERAL_LOWEST = 32768

@@ -13,9 +13,9 @@ the lock on `lock` owns the directory; what the other files say counts only whil
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -32,7 +32,8 @@ import streams
 from streams.embedded import kafka
 from streams.embedded.files import keep_secret, write_file
 from streams.embedded.jars import Progress, fetch_jars
-from streams.embedded.ports import free_port, is_free
+from streams.embedded.ownership import LOCK, Owned, give_up, is_owned, own, owner
+from streams.embedded.ports import HIGHEST, free_port, is_free
 from streams.embedded.supervisor import Child, State, Supervisor
 from streams.errors import Refused
 from streams.settings import PREFIX, Settings
@@ -44,9 +45,9 @@ ANSWER_S = 2.0
 DOWN_S = 30.0
 """Longest time `down` waits for an owner to stop before it kills it; a stop takes about 3 s."""
 KILLED_S = 5.0
-LOCK_S = 0.5
-"""Longest wait for a lock that nobody claims as owner."""
 POLL_S = 0.05
+SUBFOLDERS = ("kafka", "clickhouse", "log", "run")
+"""Each for its owner alone, whatever the directory around them is."""
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +55,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     state: State | None
-    """None for the owner, which has no supervisor."""
+    """None for the owner once it has started: it has no supervisor."""
     pid: int | None
     """None while it has no process."""
     restarts: int = 0
@@ -81,9 +82,10 @@ class Stack:
         self._given = settings
         self._progress = progress
         self._supervisor = Supervisor(self.directory / "log", changed=self._write_status)
-        self._lock: IO[str] | None = None
+        self._lock: IO[bytes] | None = None
         self._ports: dict[str, int] = {}
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._serves = False
 
     @property
     def running(self) -> bool:
@@ -109,13 +111,21 @@ class Stack:
 
         Raises Refused: the directory is in use, a port is taken, a jar can't be had, an engine does not start.
         """
+        if self._given.replication_factor > 1:
+            raise Refused(
+                f"replication_factor {self._given.replication_factor}: the embedded Kafka is one node, which keeps one "
+                f"copy; set {PREFIX}REPLICATION_FACTOR to 1, or use another Kafka (bootstrap_servers)"
+            )
         self._own()
         try:
+            self._write_status()
             keep_secret(self._pseudonym_key_file)
             jars = await self._fetch_jars()
             await self._start_engines(jars)
             stack = self._endpoints() | {"pid": os.getpid(), "started_at": self._started_at}
             write_file(self.directory / "stack.json", json.dumps(stack, indent=2) + "\n", mode=0o600)
+            self._serves = True
+            self._write_status()
         except BaseException:
             await self.stop()
             raise
@@ -127,9 +137,9 @@ class Stack:
         (self.directory / "stack.json").unlink(missing_ok=True)
         await self._supervisor.stop()
         (self.directory / "status.json").unlink(missing_ok=True)
-        self._lock.truncate(0)
-        self._lock.close()
+        give_up(self._lock)
         self._lock = None
+        self._serves = False
 
     async def add(self, *children: Child) -> None:
         """Start further children side by side, and wait until they are ready. They stop before all earlier ones.
@@ -150,7 +160,6 @@ class Stack:
             return ready_file.exists()
 
         def prepare() -> None:
-            ready_file.parent.mkdir(exist_ok=True)
             ready_file.unlink(missing_ok=True)
 
         return Child(
@@ -175,29 +184,23 @@ class Stack:
         return self._supervisor.pid(name)
 
     async def wait(self) -> None:
-        """Wait until a child is given up: raises Refused then, and never returns."""
+        """Wait until a child is given up: raises Refused then. Returns when all have been stopped."""
         await self._supervisor.wait()
 
     def _own(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (self.directory / "lock").open("a+")
-        deadline = time.monotonic() + LOCK_S
-        while not _locked(lock, fcntl.LOCK_EX):
-            owner = _owner(self.directory)
-            if owner or time.monotonic() > deadline:
-                lock.close()
-                raise Refused(
-                    f"a stack is running in {self.directory} (process {owner or 'unknown'}): "
-                    f"stop it with `aftersales down`, or use another {PREFIX}DIRECTORY"
-                )
-            # Somebody looks whether there is an owner, or has only just become it.
-            time.sleep(POLL_S)
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        self._lock = lock
+        try:
+            self._lock = own(self.directory)
+        except Owned as owned:
+            elsewhere = () if self.directory == Path(Settings().directory).absolute() else ("-d", str(self.directory))
+            stop = shlex.join(("aftersales", "down", *elsewhere))
+            raise Refused(f"{owned}: stop it with `{stop}`, or use another {PREFIX}DIRECTORY") from None
         # Left by an owner that was killed.
         (self.directory / "stack.json").unlink(missing_ok=True)
+        for name in SUBFOLDERS:
+            folder = self.directory / name
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o700)
 
     async def _fetch_jars(self) -> list[Path]:
         stop = threading.Event()
@@ -216,7 +219,7 @@ class Stack:
                     f"stop that one, or set {PREFIX}{name.upper()}_PORT to another port, or to 0 for a free one"
                 )
         for attempt in range(1, PORT_TRIES + 1):
-            self._choose_ports(configured)
+            self._ports = choose_ports(self.directory, configured)
             try:
                 await self._supervisor.start(self._kafka(jars), self._clickhouse(), attempts=1)
             except Refused:
@@ -224,18 +227,6 @@ class Stack:
                     raise
             else:
                 return
-
-    def _choose_ports(self, configured: Mapping[str, int]) -> None:
-        """The ports configured, else those of the last start where they are free, so that clients find us again."""
-        file = self.directory / "ports.json"
-        try:
-            known = msgspec.json.decode(file.read_bytes(), type=dict[str, int])
-        except FileNotFoundError:
-            known = {}
-        for name in ("kafka", "kafka-controller", "clickhouse"):
-            port = configured.get(name) or known.get(name, 0)
-            self._ports[name] = port if port and is_free(port) else free_port()
-        write_file(file, json.dumps(self._ports) + "\n")
 
     def _kafka(self, jars: Sequence[Path]) -> Child:
         node = kafka.Node(
@@ -252,6 +243,8 @@ class Stack:
         return Child(
             name="kafka",
             command=node.command(*kafka.startup_options(self._given.cache_path)),
+            environment=kafka.ENVIRONMENT,
+            folder=node.folder,
             ready=ready,
             prepare=node.lay,
         )
@@ -259,7 +252,6 @@ class Stack:
     def _clickhouse(self) -> Child:
         port = self._ports["clickhouse"]
         folder = self.directory / "clickhouse"
-        folder.mkdir(exist_ok=True)
         # Made here rather than by the server, so that they are known before it serves.
         self._password("default")
         self._password("reader")
@@ -293,23 +285,47 @@ class Stack:
         }
 
     def _write_status(self) -> None:
-        owner = Process(name="supervisor", state=None, pid=os.getpid())
+        this = Process(name="supervisor", state=None if self._serves else "starting", pid=os.getpid())
         children = (
             Process(name=name, state=state, pid=pid, restarts=restarts, port=self._ports.get(name))
             for name, state, pid, restarts in self._supervisor.states()
         )
-        status = Status(started_at=self._started_at, processes=(owner, *children))
+        status = Status(started_at=self._started_at, processes=(this, *children))
         write_file(self.directory / "status.json", msgspec.json.encode(status))
 
 
-def status(directory: Path) -> Status | None:
-    """What runs in a directory, with its memory now; None when no stack does, or it has only begun to start."""
-    if _owner(directory) is None:
-        return None
+def choose_ports(directory: Path, configured: Mapping[str, int]) -> dict[str, int]:
+    """Ports of the servers by name: those configured (0: not), else those of the last start where they are free.
+
+    They are kept in the directory, so that clients find the servers again.
+    """
+    file = directory / "ports.json"
     try:
-        written = msgspec.json.decode((directory / "status.json").read_bytes(), type=Status)
-    except FileNotFoundError:
+        known = msgspec.json.decode(file.read_bytes(), type=dict[str, int])
+    except (FileNotFoundError, msgspec.DecodeError):
+        known = {}
+    ports = {}
+    for name in ("kafka", "kafka-controller", "clickhouse"):
+        port = configured.get(name) or known.get(name, 0)
+        ports[name] = port if 0 < port <= HIGHEST and is_free(port) else free_port()
+    write_file(file, json.dumps(ports) + "\n")
+    return ports
+
+
+def status(directory: Path) -> Status | None:
+    """What runs in a directory, with its memory now; None when no stack does."""
+    if not is_owned(directory):
         return None
+    pid = owner(directory)
+    file = directory / "status.json"
+    try:
+        written = msgspec.json.decode(file.read_bytes(), type=Status)
+    except (FileNotFoundError, msgspec.DecodeError):
+        written = None
+    if written is None or [each.pid for each in written.processes[:1]] != [pid]:
+        # The owner has only just become it, and has not written yet.
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        written = Status(started_at=now, processes=(Process(name="supervisor", state="starting", pid=pid),))
     measured = (
         msgspec.structs.replace(process, pss_bytes=None if process.pid is None else _pss_bytes(process.pid))
         for process in written.processes
@@ -321,11 +337,18 @@ def down(directory: Path) -> bool:
     """Ask the stack of a directory to stop and wait until it has; False when none runs there.
 
     An owner that does not stop within DOWN_S is killed, and the kernel ends its children. Raises Refused when even
-    that does not end it, or it belongs to another user.
+    that does not end it, it belongs to another user, or the directory does not say which process it is.
     """
-    pid = _owner(directory)
-    if pid is None:
+    if not is_owned(directory):
         return False
+    pid = owner(directory)
+    if pid is None:
+        if not is_owned(directory):
+            return False
+        raise Refused(
+            f"a stack is running in {directory}, but {directory / LOCK} does not say which process it is: "
+            "end `aftersales` yourself"
+        )
     for number, within_s in ((signal.SIGTERM, DOWN_S), (signal.SIGKILL, KILLED_S)):
         try:
             os.kill(pid, number)
@@ -335,31 +358,10 @@ def down(directory: Path) -> bool:
             raise Refused(f"the stack in {directory} (process {pid}) belongs to another user") from None
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
-            if _owner(directory) != pid:
+            if owner(directory) != pid:
                 return True
             time.sleep(POLL_S)
     raise Refused(f"the stack in {directory} (process {pid}) does not end")
-
-
-def _owner(directory: Path) -> int | None:
-    """Process id of the stack that holds a directory, or None."""
-    try:
-        lock = (directory / "lock").open()
-    except FileNotFoundError:
-        return None
-    with lock:
-        if _locked(lock, fcntl.LOCK_SH):
-            return None
-        text = lock.read().strip()
-        return int(text) if text else None
-
-
-def _locked(file: IO[str], kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _pss_bytes(pid: int) -> int | None:

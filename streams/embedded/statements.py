@@ -58,7 +58,7 @@ class Token:
 
 
 def read_statement(sql: bytes, formats: Collection[str]) -> Statement | Insert:
-    """Take one statement apart. `formats` are the names of the engine's formats.
+    """Take one statement apart. `formats` are the names of the engine's formats; it knows them in any case.
 
     Raises NotAllowed for several statements, and for reading or writing files beside the data (INTO OUTFILE, FROM
     INFILE), which an embedded engine would do where a server leaves it to its client. Raises UnicodeDecodeError when
@@ -122,9 +122,14 @@ def _cut_format(sql: bytes, tokens: list[Token], formats: Collection[str]) -> tu
             continue
         follows = tokens[index + 2].text if index + 2 < len(tokens) else b"SETTINGS"
         text = sql[name.start : name.end].decode(errors="replace")
-        if follows == b"SETTINGS" and text in formats:
-            return sql[: clause.start] + sql[name.end :], text
+        if follows == b"SETTINGS" and (known := _known(text.strip('`"'), formats)):
+            return sql[: clause.start] + sql[name.end :], known
     return sql, None
+
+
+def _known(name: str, formats: Collection[str]) -> str | None:
+    """The name as the engine writes it, or None if it has no such format."""
+    return next((format_ for format_ in formats if format_.lower() == name.lower()), None)
 
 
 def _refuse_files(words: list[bytes]) -> None:

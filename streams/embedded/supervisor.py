@@ -44,6 +44,8 @@ class Child:
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to this process's own."""
+    folder: Path | None = None
+    """Working directory; None: this process's own."""
     ready: Callable[[], Awaitable[bool]]
     """Asked again and again from the start on; must answer False when it can't tell."""
     ready_within_s: float = 60.0
@@ -82,18 +84,23 @@ class Supervisor:
             raise
 
     async def wait(self) -> None:
-        """Wait until one of the children started so far is given up: raises Refused then, and never returns."""
-        await asyncio.gather(*(supervised.task for layer in self._layers for supervised in layer))
+        """Wait until one of the children started so far is given up: raises Refused then.
+
+        Returns when all of them have been stopped. Being cancelled ends the waiting and nothing else.
+        """
+        tasks = [supervised.task for layer in self._layers for supervised in layer]
+        if tasks:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                if not task.cancelled():
+                    task.result()
 
     async def restart(self, name: str) -> None:
         """Stop one child in its own time, start it again, and return when it is ready."""
         await self._find(name).restart()
 
     async def remove(self, *names: str) -> None:
-        """Stop these children side by side and forget them. Raises KeyError, and stops none, when one is unknown.
-
-        A `wait` that is under way ends with them, as if it had been cancelled.
-        """
+        """Stop these children side by side and forget them. Raises KeyError, and stops none, when one is unknown."""
         leaving = [self._find(name) for name in names]
         await asyncio.gather(*(supervised.stop() for supervised in leaving))
         for layer in self._layers:
@@ -128,7 +135,10 @@ class Supervisor:
 
 
 class _Supervised:
-    """One child with its process, which changes, and the task that looks after it, which does not."""
+    """One child with its process, which changes, and the task that looks after it, which does not.
+
+    The task ends without ending the process, which is left to `stop`: an end that a cancellation can't cut short.
+    """
 
     def __init__(self, child: Child, log: Path, changed: Callable[[], None], earlier: Sequence["_Supervised"]) -> None:
         self.child = child
@@ -167,41 +177,40 @@ class _Supervised:
             ready.cancel()
 
     async def stop(self) -> None:
+        """No process is left when it returns, also if it was called before, or was cancelled then."""
         self.task.cancel()
         await asyncio.wait({self.task})
+        await self._end_process()
 
     async def _run(self, attempts: int) -> None:
         failures = 0
-        try:
-            while True:
-                started_at = time.monotonic()
-                self._asked_to_restart = False
-                await self._start_process()
-                fault = await self._until_ready(started_at)
-                if fault is None:
-                    self._now("ready")
-                    self._ready.set()
-                    if not self.first_ready.done():
-                        self.first_ready.set_result(None)
-                    fault = f"ended with status {await self._exit_status()}"
-                self._ready.clear()
-                if self._asked_to_restart:
-                    self._now("starting")
-                    continue
-                steady = time.monotonic() - started_at >= STEADY_S
-                failures = 1 if steady else failures + 1
-                if failures >= (QUICK_FAILURES if self.first_ready.done() else attempts):
-                    self._now("given up")
-                    raise Refused(self._explain(fault, failures))
-                self._now("pausing")
-                await asyncio.sleep(min(FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S))
-                # Until those are back it could only fail, and would be given up for a fault that is not its own.
-                for earlier in self._earlier:
-                    await earlier._until_ready_or_over()
-                self.restarts += 1
+        while True:
+            started_at = time.monotonic()
+            self._asked_to_restart = False
+            await self._start_process()
+            fault = await self._until_ready(started_at)
+            if fault is None:
+                self._now("ready")
+                self._ready.set()
+                if not self.first_ready.done():
+                    self.first_ready.set_result(None)
+                fault = f"ended with status {await self._exit_status()}"
+            self._ready.clear()
+            if self._asked_to_restart:
                 self._now("starting")
-        finally:
-            await self._end_process()
+                continue
+            steady = time.monotonic() - started_at >= STEADY_S
+            failures = 1 if steady else failures + 1
+            if failures >= (QUICK_FAILURES if self.first_ready.done() else attempts):
+                self._now("given up")
+                raise Refused(self._explain(fault, failures))
+            self._now("pausing")
+            await asyncio.sleep(min(FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S))
+            # Until those are back it could only fail, and would be given up for a fault that is not its own.
+            for earlier in self._earlier:
+                await earlier._until_ready_or_over()
+            self.restarts += 1
+            self._now("starting")
 
     async def _start_process(self) -> None:
         self.child.prepare()
@@ -210,6 +219,7 @@ class _Supervised:
             self._process = await asyncio.create_subprocess_exec(
                 *self.child.command,
                 env={**os.environ, **self.child.environment},
+                cwd=self.child.folder,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

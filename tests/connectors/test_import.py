@@ -6,7 +6,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,39 @@ def test_ctrl_c_stops_behind_the_current_rows_and_the_next_run_goes_on(
     assert not report.stopped
     assert (report.files[0].resumed_after, report.files[0].events) == (500, 500)
     assert len(ledger.event_ids()) == len(set(ledger.event_ids())) == 1000
+
+
+def test_an_account_is_never_read_further_than_the_present(tmp_path: Path) -> None:
+    soon = datetime.now(UTC) + timedelta(hours=20)
+    report, newest = run(plan_of(tmp_path, f"{ROWS}1000,{soon.isoformat()},ann,new,1\n"), ledger := Ledger())
+    assert len(ledger.event_ids()) == 1001
+    assert newest is not None
+    assert newest <= datetime.now(UTC)
+    assert report.through_at == newest
+
+
+def test_a_row_of_the_future_is_a_dead_letter(tmp_path: Path) -> None:
+    later = datetime.now(UTC) + timedelta(days=1, minutes=1)
+    ledger = Ledger()
+    _, newest = run(plan_of(tmp_path, f"{ROWS}1000,{later.isoformat()},ann,new,1\n"), ledger)
+    assert newest == datetime(2026, 3, 2, 1, 59, tzinfo=UTC)
+    (letter,) = (record for noun, _, record in ledger.records if noun == "dead_letter")
+    assert (letter.reason, letter.origin_file, letter.origin_line) == ("in_the_future", "orders.csv", 1002)
+    assert "order.event_at" in letter.detail
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused_and_read_again_from_its_start(tmp_path: Path) -> None:
+    plan, ledger = plan_of(tmp_path, ROWS), Ledger()
+    write_file(tmp_path, ROWS.replace("ann", "bob"))
+    with pytest.raises(Refused, match=r"orders\.csv has changed while it was being read"):
+        run(plan, ledger)
+    cursor = ledger.cursor()
+    assert cursor is not None
+    assert (cursor.row, cursor.finished) == (0, False)
+    write_file(tmp_path, ROWS)
+    before = len(ledger.event_ids())
+    run(plan, ledger)
+    assert len(ledger.event_ids()) == before + 1000
 
 
 def test_progress_is_told_seldom(tmp_path: Path) -> None:

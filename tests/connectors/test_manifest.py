@@ -89,12 +89,48 @@ def test_a_column_that_the_file_has_twice_is_refused(tmp_path: Path) -> None:
         plan_of(tmp_path, HEADER.replace("who", "total") + GOOD, ORDERS.replace("customer: who", ""))
 
 
-@pytest.mark.parametrize(("content", "refusal"), [("a: [", "is no YAML"), ("- a", "allowed is a mapping of: account")])
+def test_a_refusal_shows_some_of_many_names(tmp_path: Path) -> None:
+    columns = ",".join(f"c{number}" for number in range(100_000))
+    with pytest.raises(Refused, match=r"missing column id; orders\.csv has c0, .* and 99,980 more$") as refusal:
+        plan_of(tmp_path, columns + "\n")
+    assert len(str(refusal.value)) < 1000
+    with pytest.raises(ManifestError) as wrong:
+        check(lambda m, e: e.update({"x" * 10_000: 1}))
+    assert len(str(wrong.value)) < 1000
+    with pytest.raises(ManifestError) as lost:
+        check(lambda m, e: e["fields"].update(status={"map": "s", "to": {f"w{n}": f"v{n}" for n in range(10_000)}}))
+    assert len(str(lost.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("content", "refusal"),
+    [
+        ("a: [", "line 1: this is no YAML"),
+        ("- a", "allowed is a mapping of: account"),
+        (ORDERS + "account: other\n", "line 16: 'account' is there twice"),
+        (ORDERS.replace("customer: who", "customer: who\n        about: id"), "line 12: 'about' is there twice"),
+        ("account: 2026-13-45", "line 1: '2026-13-45' can't be read"),
+        ("a: !!timestamp x", "line 1: 'x' can't be read"),
+        ("[" * 5000, "nested too deeply"),
+        ("account: \x07", "no YAML"),
+        ("account: !!python/name:os.system", "line 1"),
+    ],
+)
 def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, content: str, refusal: str) -> None:
     path = tmp_path / "manifest.yaml"
     path.write_text(content)
-    with pytest.raises(ManifestError, match=refusal):
+    with pytest.raises(ManifestError, match=refusal) as error:
         read_manifest(path)
+    assert "manifest.yaml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_taken_over_by_reference_may_be_replaced(tmp_path: Path) -> None:
+    event = "{event: order, event_id: [id], about: 'order:shop:{id}', event_at: at}"
+    path = tmp_path / "manifest.yaml"
+    path.write_text(f"account: shop\nfiles:\n- {{file: a, events: [&e {event}, {{<<: *e, name: b, event_at: b}}]}}\n")
+    (source,) = read_manifest(path).sources
+    assert [event.value["event_at"] for event in source.events] == ["at", "b"]
 
 
 def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:

@@ -263,3 +263,16 @@ def test_a_key_that_is_not_found_gives_empty_columns_unless_it_is_required(tmp_p
     events, dead = lookup_import(tmp_path, row, required=True)
     assert (events, reasons(dead)) == ([], [("missing_lookup", 2)])
     assert "the look-up people has no row for 'bob'" in dead[0].detail
+
+
+@pytest.mark.parametrize("text", ["1899-12-31", "2300-01-01", "0001-01-01", "9999-12-31T23:59:59"])
+def test_an_instant_that_no_table_holds_is_a_bad_row_in_whatever_field(tmp_path: Path, text: str) -> None:
+    events, dead = imported(tmp_path, f"{HEADER}2,{text},ann,new,1\n{GOOD}")
+    assert (len(events), reasons(dead)) == (1, [("out_of_range", 2)])
+    assert "order.event_at" in dead[0].detail
+    for expression in ("a", {"time": "a"}, {"max": ["a", "b"]}):
+        assert value_of(tmp_path, expression, "a,b", f"{text},", "promised_at") == "out_of_range"
+
+
+def test_a_promise_may_lie_in_the_future(tmp_path: Path) -> None:
+    assert value_of(tmp_path, "a", "a,b", "2299-12-30,", "promised_at") == datetime(2299, 12, 30, tzinfo=UTC)

@@ -1,6 +1,7 @@
 """Files as they come: every kind of damage has a named outcome, and a bad row costs no other row."""
 
 import gzip
+import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -83,6 +84,52 @@ def test_an_unclosed_quote_swallows_no_other_row(tmp_path: Path) -> None:
     assert reasons(dead) == [("unclosed_quote", 2)]
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        ('2,2026-03-02,"ann,new,1', '9,2026-03-02,"bob,new,1', [("wrong_csv", 2), ("unclosed_quote", 5)]),
+        ('2,2026-03-02,"ann,new,1', '9,2026-03-02,bob,new,"', [("wrong_columns", 2), ("unclosed_quote", 5)]),
+    ],
+)
+def test_two_quotes_without_their_partners_cost_only_their_rows(
+    tmp_path: Path, first: str, last: str, expected: list[tuple[str, int]]
+) -> None:
+    rows = GOOD + GOOD.replace("1,", "3,", 1)
+    events, dead = imported(tmp_path, f"{HEADER}{first}\n{rows}{last}\n{GOOD.replace('1,', '4,', 1)}")
+    assert [event.about for event in events] == ["order:shop:1", "order:shop:3", "order:shop:4"]
+    assert reasons(dead) == expected
+    assert dead[0].raw == f"{first}\n".encode()
+    assert "read on their own" in dead[0].detail
+
+
+def test_a_value_over_the_bound_across_lines_costs_no_row_within_it(tmp_path: Path) -> None:
+    rows = "".join(GOOD.replace("1,", f"{number},", 1) for number in range(10, 20_000))
+    events, dead = imported(tmp_path, f'{HEADER}2,2026-03-02,"ann\n{rows}",new,1\n')
+    assert len(events) == 19_990
+    assert reasons(dead) == [("field_too_large", 2), ("unclosed_quote", 19_993)]
+
+
+def test_a_line_too_long_behind_an_open_quote_stays_one_bad_row(tmp_path: Path) -> None:
+    big = f"5,2026-03-02,ann,new,{'1' * 2_000_000}\n"
+    events, dead = imported(tmp_path, f'{HEADER}2,2026-03-02,"ann,new,1\n{big}{GOOD}')
+    assert [event.about for event in events] == ["order:shop:1"]
+    assert reasons(dead) == [("unclosed_quote", 2), ("field_too_large", 3)]
+    assert (dead[1].raw_size, dead[1].raw_sha256) == (len(big), sha256(big.encode()).hexdigest())
+
+
+def test_a_line_too_long_is_cut_between_letters(tmp_path: Path) -> None:
+    events, dead = imported(tmp_path, f"{HEADER}2,2026-03-02,{'ü' * 2_000_000},new,1\n{GOOD}")
+    assert (len(events), reasons(dead)) == (1, [("field_too_large", 2)])
+
+
+def test_a_wrong_byte_in_a_well_quoted_row_of_several_lines_costs_that_row_alone(tmp_path: Path) -> None:
+    content = HEADER.encode() + b'2,2026-03-02,"ann\n3,2026-03-02,M\xfcller,new,1\n",new,1\n' + GOOD.encode()
+    events, dead = imported(tmp_path, content)
+    assert [event.about for event in events] == ["order:shop:1"]
+    assert reasons(dead) == [("invalid_utf8", 2)]
+    assert "of line 3 " in dead[0].detail
+
+
 def test_a_quote_that_stays_open_is_looked_for_within_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "RECORD_BYTES", 1000)
     rows = "".join(GOOD.replace("1,", f"{number},", 1) for number in range(10, 100))
@@ -137,6 +184,8 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
         ("orders.csv.gz", b"", "is not a gzip file: it begins with nothing"),
         ("orders.csv.gz", HEADER.encode(), "is not a gzip file: it begins with 69 64"),
         ("orders.csv", "id,at".encode("utf-16"), "is UTF-16: save it as UTF-8"),
+        ("orders.csv", "id,at".encode("utf-32"), "is UTF-32: save it as UTF-8"),
+        ("orders.csv", b"\0\0\xfe\xff" + "id,at".encode("utf-32-be"), "is UTF-32: save it as UTF-8"),
         ("orders.csv", b"i\xffd,at\n", "the header can't be read: invalid_utf8"),
         ("orders.jsonl", b"\n", "is empty: no JSON object"),
     ],
@@ -151,6 +200,15 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, name: str, content: 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"orders\.csv does not exist"):
         open_table(tmp_path / "orders.csv")
+
+
+def test_what_is_no_file_is_refused_as_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="is a folder"):
+        open_table(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/null"), tmp_path / "pipe"):
+        with pytest.raises(Refused, match="is no regular file"):
+            open_table(path)
 
 
 def test_a_wrong_delimiter_is_refused_with_the_one_that_fits(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import gzip
 import json
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +19,8 @@ from clickhouse_migrations.connection import ClickhouseConnectConnection
 from clickhouse_migrations.migration import MigrationStorage
 from clickhouse_migrations.migrator import Migrator
 
+from streams.embedded.clickhouse import READER_THREADS, THREADS
+from streams.embedded.permissions import READER_LIMITS
 from streams.settings import Settings
 from tests.engines import RunningStack
 
@@ -262,6 +266,12 @@ def reader(stack: RunningStack, settings: Settings) -> Settings:
         "EXPLAIN SELECT * FROM event",
         "SELECT table_name FROM information_schema.tables LIMIT 1",
         "SELECT version(), timezone(), now()",
+        "SELECT format('{} of {}', toString(id), note) FROM event",
+        "SELECT 1 AS format -- FORMAT CSV",
+        "SELECT 1 AS a FORMAT JSONEachRow",
+        "SELECT 1 AS a FORMAT csv",
+        "SELECT id FROM event FORMAT Native",
+        "SELECT id FROM event FORMAT Parquet",
     ],
 )
 def test_the_reader_may_read(reader: Settings, events: str, database: str, sql: str) -> None:
@@ -319,6 +329,19 @@ def test_the_readers_own_client_works(reader: Settings, client: Any, events: str
         "SELECT * FROM mysql('127.0.0.1:1', 'a', 'b', 'c', 'd')",
         "SELECT * FROM executable('x.sh', 'CSV', 'a String')",
         "SELECT * FROM merge('system', '.*')",
+        "SELECT * FROM format(CSV, 'x')",
+        "SELECT * FROM view(SELECT * FROM format(CSV, 'x'))",
+        "SELECT * FROM numbers(1) AS a, format(CSV, 'x') AS b",
+        "DESCRIBE TABLE format(CSV, 'x')",
+        "SELECT 1 AS a FORMAT Protobuf",
+        "SELECT 1 AS a FORMAT protobuf",
+        "SELECT 1 AS a FORMAT `Protobuf`",
+        "SELECT 1 AS a FORMAT CapnProto",
+        "SELECT 1 AS a FORMAT Npy",
+        "SELECT 1 AS a FORMAT Template",
+        "SELECT 1 AS a FORMAT JSON FORMAT CSV",
+        "EXPLAIN SELECT 1 AS a FORMAT protobuf",
+        "EXPLAIN (SELECT 1 AS a FORMAT `Protobuf`)",
         "SELECT * FROM sqlite('/tmp/x', 'y')",
         "SELECT * FROM filesystem('/etc')",
         "SELECT * FROM system.processes",
@@ -360,6 +383,84 @@ def test_the_reader_is_refused_by_arguments_too(reader: Settings, arguments: dic
     sql = "SELECT * FROM {d:Identifier}.{t:Identifier}" if "param_t" in arguments else "SELECT 1"
     response = post(reader, sql, **arguments)
     assert (response.status_code, response.headers["X-ClickHouse-Exception-Code"]) == (403, "497"), response.text
+
+
+def test_a_format_beside_the_statement_is_refused_to_the_reader_too(reader: Settings) -> None:
+    for name in ("Protobuf", "protobuf", "Npy", "JSON FORMAT CSV", "Nothing"):
+        response = post(reader, "SELECT 1 AS a", default_format=name)
+        assert response.headers["X-ClickHouse-Exception-Code"] == "497", response.text
+    assert ask(reader, "SELECT 1 AS a", default_format="JSONEachRow") == '{"a":1}\n'
+
+
+def test_the_readers_statements_leave_no_file(reader: Settings, stack: RunningStack) -> None:
+    def files() -> set[Path]:
+        return set(Path("/tmp").glob("*")) | set((stack.directory / "clickhouse").glob("*"))
+
+    before = files()
+    for name in ("Protobuf", "protobuf", "`Protobuf`", "ProtobufSingle"):
+        post(reader, f"SELECT 1 AS a FORMAT {name}")
+        post(reader, f"EXPLAIN SELECT 1 AS a FORMAT {name}")
+        post(reader, "SELECT 1 AS a", default_format=name)
+    assert not [path for path in files() - before if "proto" in path.name.lower()]
+
+
+ENDLESS = "SELECT count() FROM system.numbers"
+
+
+LIMITS = {name: str(limit) for name, limit in READER_LIMITS.items()}
+
+
+@pytest.mark.parametrize(
+    ("asked", "got"),
+    [("0", LIMITS["max_execution_time"]), ("2", "2"), ("1.5", "1.5"), ("99999", LIMITS["max_execution_time"])],
+)
+def test_the_reader_may_only_lower_its_limits(reader: Settings, asked: str, got: str) -> None:
+    shown = "SELECT value FROM system.settings WHERE name = 'max_execution_time'"
+    assert ask(reader, shown, max_execution_time=asked) == f"{got}\n"
+
+
+@pytest.mark.parametrize("asked", ["-1", "inf", "nan", "x", "", "1e9", "1'"])
+def test_a_limit_that_is_no_number_is_refused(reader: Settings, asked: str) -> None:
+    response = post(reader, "SELECT 1", max_execution_time=asked)
+    assert response.headers["X-ClickHouse-Exception-Code"] == "36", response.text
+
+
+@pytest.mark.parametrize("mode", ["throw", "break"])
+def test_a_query_of_the_reader_ends_at_its_limit(reader: Settings, mode: str) -> None:
+    post(reader, ENDLESS, max_execution_time="1", timeout_overflow_mode=mode)
+    for sql in (
+        "SELECT groupArray(number) FROM system.numbers",
+        "SELECT number, repeat('x', 1000) FROM numbers(100000000)",
+    ):
+        response = post(reader, sql, max_memory_usage="50000000", max_result_bytes="50000000")
+        assert response.headers["X-ClickHouse-Exception-Code"] in ("241", "396"), response.text
+
+
+def test_endless_queries_of_the_reader_leave_room_for_the_owner_and_end_with_their_clients(
+    reader: Settings, settings: Settings
+) -> None:
+    url = urlsplit(reader.clickhouse_dsn)
+    request = f"POST /?user={url.username}&password={url.password} HTTP/1.1\r\nHost: x\r\nContent-Length: "
+    clients = []
+    try:
+        for _ in range(2 * THREADS):
+            clients.append(socket.create_connection((url.hostname or "", url.port or 0), SECONDS))
+            clients[-1].sendall(f"{request}{len(ENDLESS)}\r\n\r\n{ENDLESS}".encode())
+        running = f"SELECT count() FROM system.processes WHERE query LIKE '{ENDLESS}%'"
+        eventually(lambda: ask(settings, running) == f"{READER_THREADS}\n")
+    finally:
+        for client in clients:
+            client.close()
+    eventually(lambda: ask(settings, running) == "0\n")
+    assert ask(reader, "SELECT 1") == "1\n"
+
+
+def eventually(fact: Callable[[], bool]) -> None:
+    """Wait until `fact` is true: sooner than a query of the reader ends by itself."""
+    deadline = time.monotonic() + READER_LIMITS["max_execution_time"] / 2
+    while not fact():
+        assert time.monotonic() < deadline, "did not become true"
+        time.sleep(0.05)
 
 
 def test_without_a_database_the_reader_finds_no_files(reader: Settings) -> None:

@@ -19,7 +19,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from streams.embedded.stack import down, status
+from streams.embedded.stack import Stack, down, status
 from streams.errors import Refused
 from streams.settings import Settings, load
 from tests.engines import RunningStack, StartStack
@@ -125,9 +125,60 @@ def test_a_start_on_a_new_directory_says_where_the_servers_are(start_stack: Star
 
 def test_second_start_is_refused(start_stack: StartStack) -> None:
     running = start_stack()
-    with pytest.raises(Refused, match=rf"process {os.getpid()}.*aftersales down"):
+    with pytest.raises(Refused, match=rf"process {os.getpid()}.*`aftersales down -d {running.directory}`"):
         start_stack()
     assert running.pid("kafka") is not None
+
+
+def test_a_directory_may_have_any_letters_and_signs(start_stack: StartStack, tmp_path: Path) -> None:
+    name = "Grüße 你好 \\u0041 a,b;c:d & <x> 'q' \"r\" #1 50% ?a=b ${sys:user.name} $x `y` *"
+    first = start_stack(directory=str(tmp_path / name), cache=str(tmp_path / "Zwischen, & 你"))
+    asyncio.run(produce(first.settings, "kept", VALUES))
+    store(first.settings, range(100))
+    first.stop()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("G")] == [name]
+    assert (tmp_path / name / "kafka" / "data" / "kept-0").is_dir()
+    assert (tmp_path / name / "kafka" / "server.log").is_file()
+    assert (tmp_path / name / "clickhouse" / "data" / "store").is_dir()
+    second = start_stack(directory=str(tmp_path / name), cache=str(tmp_path / "Zwischen, & 你"))
+    assert asyncio.run(consume(second.settings, "kept")) == VALUES
+    assert stored(second.settings) == list(range(100))
+
+
+def test_a_cache_that_java_could_not_name_is_refused(start_stack: StartStack, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"cache folder .*/a:b has a `:`.*AFTERSALES_CACHE"):
+        start_stack(cache=str(tmp_path / "a:b"))
+    assert not (tmp_path / "a:b").exists()
+
+
+def test_data_in_a_directory_open_to_all_is_for_its_owner_alone(start_stack: StartStack, tmp_path: Path) -> None:
+    directory = tmp_path / "open"
+    for folder in (directory, directory / "kafka", directory / "log"):
+        folder.mkdir()
+        folder.chmod(0o777)
+    start_stack(directory=str(directory))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir() if path.is_dir()}
+    assert modes == dict.fromkeys(("kafka", "clickhouse", "log", "run"), 0o700)
+    readable = {path.name for path in directory.iterdir() if path.is_file() and path.stat().st_mode & 0o077}
+    assert readable <= {"lock", "ports.json", "status.json"}
+
+
+def test_a_start_shows_itself_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    async def no_jars(self: Stack) -> list[Path]:
+        seen.append(status(tmp_path))
+        raise Refused("no jars")
+
+    monkeypatch.setattr(Stack, "_fetch_jars", no_jars)
+    (tmp_path / "status.json").write_text('{"started_at": "before", "processes": []}')
+    with pytest.raises(Refused, match="no jars"):
+        asyncio.run(Stack(Settings(directory=str(tmp_path))).start())
+    assert seen[0] is not None
+    assert [(each.name, each.state, each.pid) for each in seen[0].processes] == [
+        ("supervisor", "starting", os.getpid())
+    ]
+    assert json.loads((tmp_path / "lock").read_text() or "0") == 0
 
 
 def test_restart_keeps_data_ports_and_secrets(start_stack: StartStack) -> None:

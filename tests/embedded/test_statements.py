@@ -12,6 +12,8 @@ FORMATS = frozenset({"CSV", "JSONEachRow", "Native", "Values"})
     [
         ("SELECT 1", "SELECT 1", None, "SELECT"),
         ("select 1 format CSV", "select 1 ", "CSV", "SELECT"),
+        ("select 1 format csv", "select 1 ", "CSV", "SELECT"),
+        ("SELECT 1 FORMAT `CSV`", "SELECT 1 ", "CSV", "SELECT"),
         ("SELECT 1 FORMAT CSV;", "SELECT 1 ", "CSV", "SELECT"),
         ("SELECT 1 FORMAT CSV SETTINGS max_threads = 1", "SELECT 1  SETTINGS max_threads = 1", "CSV", "SELECT"),
         ("SELECT format FROM t", "SELECT format FROM t", None, "SELECT"),

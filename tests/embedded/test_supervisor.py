@@ -125,6 +125,71 @@ def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) 
     supervise(tmp_path, work)
 
 
+def test_cancelling_a_wait_leaves_the_children_alone(tmp_path: Path) -> None:
+    async def work(children: Supervisor) -> None:
+        await children.start(child("a", tmp_path, READY + "signal.pause()"))
+        before = children.states()
+        waiting = asyncio.create_task(children.wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert children.states() == before
+        assert processes(tmp_path) == ["a"]
+
+    supervise(tmp_path, work)
+
+
+SLOW_TO_END = (
+    "import pathlib, signal, sys, time\n"
+    "def end(*_): pathlib.Path(sys.argv[1] + '.ends').touch(); time.sleep(0.5); sys.exit()\n"
+    "signal.signal(signal.SIGTERM, end)\n" + READY + "\nwhile True: signal.pause()"
+)
+
+
+def test_a_stop_asked_for_twice_ends_when_no_process_is_left(tmp_path: Path) -> None:
+    async def work(children: Supervisor) -> None:
+        await children.start(child("a", tmp_path, SLOW_TO_END))
+        first = asyncio.create_task(children.stop())
+        await eventually((tmp_path / "a.ends").exists)
+        await children.stop()
+        assert processes(tmp_path) == []
+        await first
+
+    supervise(tmp_path, work)
+
+
+def test_a_stop_after_one_that_was_cut_short_ends_when_no_process_is_left(tmp_path: Path) -> None:
+    async def work(children: Supervisor) -> None:
+        await children.start(child("a", tmp_path, SLOW_TO_END))
+        first = asyncio.create_task(children.stop())
+        await eventually((tmp_path / "a.ends").exists)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert processes(tmp_path) == ["a"]
+        await children.stop()
+        assert processes(tmp_path) == []
+
+    supervise(tmp_path, work)
+
+
+def test_a_wait_goes_on_when_some_are_removed(tmp_path: Path) -> None:
+    async def work(children: Supervisor) -> None:
+        await children.start(*(child(name, tmp_path, READY + "signal.pause()") for name in "ab"))
+        waiting = asyncio.create_task(children.wait())
+        await asyncio.sleep(0)
+        await children.remove("a")
+        assert not waiting.done()
+        for restarts in range(supervisor.QUICK_FAILURES):
+            await eventually(lambda: children.states() == [("b", "ready", children.pid("b"), restarts)])  # noqa: B023
+            os.kill(children.pid("b") or 0, 9)
+        with pytest.raises(Refused, match=r"^b ended with status -9"):
+            await waiting
+
+    supervise(tmp_path, work)
+
+
 def test_children_stop_in_the_reverse_order_of_their_start(tmp_path: Path) -> None:
     order = tmp_path / "order"
     code = (
@@ -139,6 +204,42 @@ def test_children_stop_in_the_reverse_order_of_their_start(tmp_path: Path) -> No
 
     supervise(tmp_path, work)
     assert order.read_text().split() == ["c", "b", "a"]
+
+
+def test_a_child_is_not_started_again_while_one_it_stands_on_is_down(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    wait = f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.01)\n"
+
+    async def work(children: Supervisor) -> None:
+        await children.start(child("a", tmp_path, wait + READY + "signal.pause()"))
+        await children.start(child("b", tmp_path, READY + "signal.pause()"))
+        gate.unlink()
+        for name in "ab":
+            os.kill(children.pid(name) or 0, 9)
+        await eventually(lambda: [state for _, state, _, _ in children.states()] == ["starting", "pausing"])
+        # Time enough for a start.
+        await children.start(child("c", tmp_path, READY + "signal.pause()"))
+        assert children.states()[1] == ("b", "pausing", None, 0)
+        gate.touch()
+        await eventually(lambda: [state for _, state, _, _ in children.states()] == ["ready"] * 3)
+        assert [restarts for *_, restarts in children.states()] == [1, 1, 0]
+
+    supervise(tmp_path, work)
+
+
+def test_children_that_are_removed_are_gone_and_the_others_stay(tmp_path: Path) -> None:
+    async def work(children: Supervisor) -> None:
+        await children.start(*(child(name, tmp_path, READY + "signal.pause()") for name in "abc"))
+        stays = children.pid("b")
+        with pytest.raises(KeyError):
+            await children.remove("a", "z")
+        await children.remove("a", "c")
+        assert children.states() == [("b", "ready", stays, 0)]
+        assert processes(tmp_path) == ["b"]
+        await children.start(child("a", tmp_path, READY + "signal.pause()"))
+
+    supervise(tmp_path, work)
 
 
 def test_a_restart_asked_for_is_no_failure(tmp_path: Path) -> None:
