@@ -1,0 +1,244 @@
+"""The whole pipeline of one installation as processes, on the engines that tests share; and what it has come to.
+
+with running(stack, settings) as pipeline:
+    pipeline.run_import(manifest)
+    pipeline.drain()
+    assert differences(pipeline.outcome(), other) == []
+"""
+
+import asyncio
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from connectors.files import ImportReport, run_import
+from streams.audit import Audit, audit, read_all
+from streams.cli.children import environment
+from streams.cli.pipeline import prepare, worker_child
+from streams.clickhouse import connect, database_name
+from streams.delivery.names import changelog_name
+from streams.embedded import stack as embedded
+from streams.embedded.supervisor import Child
+from streams.progress import Progress
+from streams.settings import Settings
+from streams.workers import WORKERS
+from tests.engines import RunningStack
+
+T = TypeVar("T")
+
+PARTITIONS = 3
+DRAIN_S = 120.0
+APPEAR_S = 60.0
+"""Longest wait for something that the pipeline is to do by itself."""
+POLL_S = 0.05
+
+Table: TypeAlias = tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]
+"""Names of columns, and rows in a fixed order."""
+Outcome: TypeAlias = Mapping[str, Table]
+"""What each view holds."""
+
+BY_THE_WAY = frozenset({"revision"})
+"""Columns that tell on which way a fact came about."""
+BY_NOW = frozenset({"age_hours_p50", "age_hours_max"})
+"""Columns that change as time passes."""
+
+
+class Pipeline:
+    """All workers of one installation. `entries` replaces the module that runs as a worker, by its name."""
+
+    def __init__(self, stack: RunningStack, settings: Settings, entries: Mapping[str, str] | None = None) -> None:
+        self.stack = stack
+        self.settings = msgspec.structs.replace(
+            settings,
+            partitions=PARTITIONS,
+            # A worker that is killed comes back under its static name at once. One that is held for a while stays.
+            session_timeout_s=60.0,
+            heartbeat_interval_s=0.5,
+        )
+        self._entries = entries or {}
+
+    def start(self) -> None:
+        """Make topics and tables, start all workers, and return when they are ready."""
+        self.stack.run(prepare(self.settings))
+        self.stack.run(self.stack.stack.add(*map(self._child, WORKERS)))
+
+    def stop(self) -> None:
+        """Stop the workers; topics and tables stay."""
+        self.stack.run(self.stack.stack.remove(*map(_child_name, WORKERS)))
+
+    def _child(self, worker: str) -> Child:
+        child = worker_child(self.stack.stack, worker)
+        command = child.command
+        if worker in self._entries:
+            command = (sys.executable, "-m", self._entries[worker])
+        # What of our settings differs from the stack's own, which name another installation.
+        ours = dict(environment(self.settings).items() - environment(self.stack.settings).items())
+        return dataclasses.replace(child, command=command, environment={**child.environment, **ours})
+
+    def kill(self, name: str) -> int:
+        """SIGKILL a worker (or `kafka`, `clickhouse`); returns the process id that it had."""
+        pid = self.pid(name)
+        assert pid is not None, f"{name} has no process to be killed"
+        os.killpg(pid, signal.SIGKILL)
+        return pid
+
+    def pid(self, name: str) -> int | None:
+        """Process id of a worker or an engine; None while it has no process."""
+        return self.stack.pid(_child_name(name) if name in WORKERS else name)
+
+    def wait_until_back(self, name: str, former: int) -> None:
+        """Return when a worker or an engine is ready that had the process id `former`; the supervisor sees to it."""
+        deadline = time.monotonic() + APPEAR_S
+        child = _child_name(name) if name in WORKERS else name
+        while True:
+            running = embedded.status(self.stack.directory)
+            assert running is not None
+            (process,) = (process for process in running.processes if process.name == child)
+            if process.state == "ready" and process.pid != former:
+                return
+            assert time.monotonic() < deadline, f"{process} is not back"
+            time.sleep(POLL_S)
+
+    def run_import(self, manifest: Path, **options: Any) -> ImportReport:
+        """Import in this process."""
+        return asyncio.run(run_import(self.settings, manifest, **options))
+
+    def begin_command(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start `aftersales ARGUMENTS` in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "streams.cli.main", *arguments],
+            env={**environment(self.settings), "COLUMNS": "250"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def command(self, *arguments: str) -> str:
+        """What `aftersales ARGUMENTS` prints; it must succeed."""
+        with self.begin_command(*arguments) as process:
+            out, err = process.communicate(timeout=APPEAR_S)
+        assert process.returncode == 0, err
+        return out
+
+    def drain(self) -> None:
+        """Return when no step has anything left to do."""
+
+        async def drain() -> None:
+            async with Progress(self.settings) as progress:
+                await progress.wait_until_drained(DRAIN_S)
+
+        asyncio.run(drain())
+
+    def audit(self) -> Audit:
+        """The audit of the topics as they are now."""
+        return asyncio.run(audit(self.settings))
+
+    def read(self, *nouns: str) -> list[Any]:
+        """All records of some topics."""
+
+        async def read() -> list[Any]:
+            return [record async for record in read_all(self.settings, nouns)]
+
+        return asyncio.run(read())
+
+    def state_entries(self, agent: str) -> dict[bytes, bytes]:
+        """What an agent keeps, by key, as it stands in its changelog."""
+
+        async def read() -> dict[bytes, bytes]:
+            name = changelog_name(self.settings.namespace, agent)
+            places = [TopicPartition(name, partition) for partition in range(PARTITIONS)]
+            entries: dict[bytes, bytes] = {}
+            async with AIOKafkaConsumer(
+                **self.settings.kafka_options(), isolation_level="read_committed", auto_offset_reset="earliest"
+            ) as consumer:
+                consumer.assign(places)
+                ends = await consumer.end_offsets(places)
+                while any([await consumer.position(place) < end for place, end in ends.items()]):
+                    for records in (await consumer.getmany(timeout_ms=500)).values():
+                        entries |= {record.key: record.value for record in records}
+            return {key: entry for key, entry in entries.items() if entry is not None}
+
+        return asyncio.run(read())
+
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        """Rows of a statement in ClickHouse."""
+        with connect(self.settings) as client:
+            return [tuple(row) for row in client.query(statement).result_rows]
+
+    def wait_until(self, look: Callable[[], T], expected: T) -> None:
+        """Return when a look finds what is expected; fails with what the last look found."""
+        deadline = time.monotonic() + APPEAR_S
+        while (found := look()) != expected:
+            assert time.monotonic() < deadline, f"found to the last: {found}, not: {expected}"
+            time.sleep(POLL_S)
+
+    def outcome(self, *, but: frozenset[str] = BY_THE_WAY | BY_NOW) -> Outcome:
+        """All that the views of present facts and of KPIs hold, without the columns `but`."""
+        found: dict[str, Table] = {}
+        with connect(self.settings) as client:
+            views = client.query(
+                "SELECT name FROM system.tables WHERE database = currentDatabase() AND"
+                " (name LIKE 'kpi\\_%' OR name LIKE 'current\\_%' OR name = 'quarantine') ORDER BY name"
+            ).result_rows
+            for (view,) in views:
+                answer = client.query(f"SELECT * FROM {view}")
+                kept = [at for at, name in enumerate(answer.column_names) if name not in but]
+                rows = (tuple(_plain(row[at]) for at in kept) for row in answer.result_rows)
+                found[view] = tuple(answer.column_names[at] for at in kept), tuple(sorted(rows, key=repr))
+        return found
+
+
+def _child_name(worker: str) -> str:
+    return f"{worker}-1"
+
+
+def _plain(value: Any) -> Any:
+    """Sums of floating-point numbers depend on their order in the last digits."""
+    return float(f"{value:.10g}") if isinstance(value, float) else value
+
+
+@contextmanager
+def running(stack: RunningStack, settings: Settings, entries: Mapping[str, str] | None = None) -> Iterator[Pipeline]:
+    """A pipeline that runs as long as the block lasts, in a namespace and a database of its own."""
+    pipeline = Pipeline(stack, settings, entries)
+    pipeline.start()
+    try:
+        yield pipeline
+    finally:
+        pipeline.stop()
+        with connect(pipeline.settings, database=False) as client:
+            client.command(f"DROP DATABASE {database_name(pipeline.settings)}")
+
+
+def differences(found: Outcome, expected: Outcome, shown: int = 5) -> list[str]:
+    """Rows that only one of two outcomes has, the first few of each view."""
+    lines = []
+    for view in sorted(found.keys() | expected.keys()):
+        here, there = found.get(view, ((), ())), expected.get(view, ((), ()))
+        if here == there:
+            continue
+        for word, rows in (("only found", _beyond(here, there)), ("only expected", _beyond(there, here))):
+            lines += [f"{view}: {word}: {row}" for row in rows[:shown]]
+    return lines
+
+
+def _beyond(table: Table, other: Table) -> Sequence[Any]:
+    left = list(map(repr, other[1]))
+    beyond = []
+    for row in table[1]:
+        if (text := repr(row)) in left:
+            left.remove(text)
+        else:
+            beyond.append(dict(zip(table[0], row, strict=True)))
+    return beyond
