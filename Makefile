@@ -8,13 +8,13 @@ INSTALLED := .venv/.installed
 SEED ?= 7
 DATA ?= ../shared/data
 
-.PHONY: help install demo test lint check-data lock clean
+.PHONY: help install demo test lint check-data data-given lock clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 $(INSTALLED): requirements.lock requirements-uv.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
@@ -34,8 +34,11 @@ lint: $(INSTALLED)  ## Lint, types, import rules
 test: lint  ## Run everything that must pass
 	$(BIN)/pytest
 
-check-data: $(INSTALLED)  ## Import real data sets whole, compare every figure with the reference (DATA=folder)
-	$(BIN)/python -m tests.data.reference_check $(DATA)
+check-data: data-given $(INSTALLED)  ## Import real data sets whole, compare every figure with the reference (DATA=folder)
+	$(BIN)/python -m tests.data.reference_check "$(DATA)"
+
+data-given:
+	@test -f "$(DATA)/reference.json" || { echo "$(DATA) holds no reference.json: say where the data sets are, make check-data DATA=folder" >&2; exit 2; }
 
 lock: $(INSTALLED)  ## Renew the lock files
 	$(BIN)/uv pip compile pyproject.toml --extra test --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock

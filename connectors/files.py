@@ -129,6 +129,9 @@ def plan_import(manifest_path: Path, base: Path, secret_of: Callable[[], bytes])
     for table in tables.values():
         _check_delimiter(table)
     lookups = {lookup.name: read_lookup(manifest, lookup, tables[lookup.file]) for lookup in manifest.lookups}
+    for lookup in manifest.lookups:
+        if digest_of(tables[lookup.file].path) != digests[lookup.file]:
+            raise _changed(tables[lookup.file])
     steps = tuple(
         Step(
             source=source,
@@ -260,7 +263,7 @@ class Import:
         if await asyncio.to_thread(digest_of, step.table.path) == step.file_sha256:
             return
         await self._save(step, 0)
-        raise Refused(f"{step.table.path} has changed while it was being read: import it again when it is complete")
+        raise _changed(step.table)
 
     async def _save(self, step: Step, row: int, *, finished: bool = False) -> None:
         """Effect first, position last."""
@@ -366,6 +369,10 @@ async def _announce(
     nouns = {node.value["event"] for step in plan.steps for node in step.source.events} & SOURCES
     positions = await end_positions(settings, {noun: publisher.partitions(noun) for noun in nouns})
     await publisher.read_through(account, through_at, live or bool(before and before.live), live_from, positions)
+
+
+def _changed(table: Table) -> Refused:
+    return Refused(f"{table.path} has changed while it was being read: import it again when it is complete")
 
 
 def _cursor_key(account: str, step: Step) -> str:

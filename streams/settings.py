@@ -14,19 +14,39 @@ Order, the first that has a value wins:
 import json
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
-import yaml
+from msgspec import Meta
 
+from streams.embedded.ownership import is_owned
 from streams.errors import Refused
+from streams.yamls import NotYaml, read_yaml
 
 PREFIX = "AFTERSALES_"
+FILE = "settings"
+"""Name of the one variable that is no setting: it says where the settings file is."""
 SECRETS = frozenset({"sasl_password", "pseudonym_key"})
+URLS = frozenset({"clickhouse_dsn", "maven_url"})
+"""They may hold a password."""
+KEY_BYTES = 16
+"""Shortest pseudonym key: a shorter one can be found by trying, and with it the customers behind the pseudonyms."""
 MAX_PORT = 65535
+MAX_PARTITIONS = 1000
+MAX_REPLICAS = 100
+MIN_S, MAX_S = 0.1, 86_400.0
+
+Port: TypeAlias = Annotated[
+    int, Meta(ge=0, le=MAX_PORT, description=f"a port from 0 to {MAX_PORT}, where 0 means a free one")
+]
+Seconds: TypeAlias = Annotated[
+    float, Meta(ge=MIN_S, le=MAX_S, description=f"a number of seconds from {MIN_S} to {MAX_S:.0f}")
+]
+Heap: TypeAlias = Annotated[str, Meta(pattern="^[1-9][0-9]{0,5}[kKmMgG]$", description="a size such as 256m or 2g")]
 
 
 class SettingsError(Refused):
@@ -48,9 +68,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ssl_keyfile: str = ""
     clickhouse_dsn: str = ""
     """`http[s]://user:password@host:port/database`; the database is `aftersales` when the path is empty."""
-    replication_factor: int = 1
+    replication_factor: Annotated[
+        int, Meta(ge=1, le=MAX_REPLICAS, description=f"a whole number from 1 to {MAX_REPLICAS}")
+    ] = 1
     """Of the topics that `topics apply` creates and of changelogs."""
-    partitions: int = 0
+    partitions: Annotated[
+        int, Meta(ge=0, le=MAX_PARTITIONS, description=f"a whole number from 0 to {MAX_PARTITIONS}")
+    ] = 0
     """Partitions of the topics that are split alike; 0: as `schemas/topics.yaml` says. Fixed once topics exist."""
 
     # Identity of this installation
@@ -59,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     generation: str = "g1"
     """Generation of facts that this pipeline writes; a rebuild from the source topics is a new one."""
     pseudonym_key: str = ""
-    """Secret key of customer pseudonyms (HMAC-SHA256), never rotated; or a file with it:"""
+    """Secret key of customer pseudonyms (HMAC-SHA256), at least `KEY_BYTES`, never rotated; or a file with it:"""
     pseudonym_key_file: str = ""
 
     retention_days: str = ""
@@ -71,21 +95,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Data, logs and `stack.json` of the embedded stack."""
     cache: str = ""
     """Kafka's jars and start-up cache; empty: `$XDG_CACHE_HOME/aftersales`, else `~/.cache/aftersales`."""
-    kafka_port: int = 0
+    maven_url: str = ""
+    """Repository that Kafka's jars are fetched from; empty: Maven's own settings, else Maven Central."""
+    kafka_port: Port = 0
     """Port of the embedded broker; 0: a free one."""
-    clickhouse_port: int = 0
-    kafka_heap: str = "256m"
+    clickhouse_port: Port = 0
+    kafka_heap: Heap = "256m"
 
     # Delivery
     worker_name: str = "worker"
     """Stable name of a worker process; keeps its tasks at home after a restart."""
     static_membership: bool = False
     """Join groups as a static member called `worker_name`; names must then be unique within a group."""
-    session_timeout_s: float = 6.0
-    heartbeat_interval_s: float = 1.0
-    rebalance_timeout_s: float = 30.0
-    transaction_timeout_s: float = 20.0
-    deadline_s: float = 60.0
+    session_timeout_s: Seconds = 6.0
+    heartbeat_interval_s: Seconds = 1.0
+    rebalance_timeout_s: Seconds = 30.0
+    transaction_timeout_s: Seconds = 20.0
+    deadline_s: Seconds = 60.0
     """Longest time a join, a restore or a batch may stand still before the process ends."""
     ready_file: str = ""
     """Touched when a worker is ready, removed when it is not (a readiness probe for orchestrators)."""
@@ -137,14 +163,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return context
 
     def pseudonym_secret(self) -> bytes:
-        """The key of customer pseudonyms. Raises SettingsError when there is none."""
+        """The key of customer pseudonyms. Raises SettingsError when there is none, or one that can be guessed."""
         if self.pseudonym_key:
-            return self.pseudonym_key.encode()
+            return _checked_key(os.fsencode(self.pseudonym_key), "pseudonym_key")
         path = require(self.pseudonym_key_file, "pseudonym_key_file")
         try:
-            return Path(path).read_bytes().strip()
+            key = Path(path).read_bytes().strip()
         except OSError as error:
             raise SettingsError(f"pseudonym_key_file {path}: {error.strerror}") from None
+        return _checked_key(key, f"the key in pseudonym_key_file {path}")
 
     def retention(self) -> dict[str, int]:
         """`retention_days` as {table: days}. Raises SettingsError when it is not of its form."""
@@ -162,7 +189,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name, value in msgspec.structs.asdict(self).items():
             if name in SECRETS:
                 value = "(set)" if value else ""
-            if name == "clickhouse_dsn":
+            if name in URLS:
                 value = without_password(value)
             shown[name] = str(value)
         return shown
@@ -187,12 +214,29 @@ def _checked_servers(servers: str) -> str:
     return servers
 
 
+def _checked_key(key: bytes, name: str) -> bytes:
+    if len(key.strip()) < KEY_BYTES:
+        raise SettingsError(
+            f"{name} is {len(key.strip())} bytes long: it must be a secret of at least {KEY_BYTES} bytes, e.g. made by "
+            "`openssl rand -hex 32`, and never change"
+        )
+    return key
+
+
 def without_password(url: str) -> str:
-    """A URL with its password replaced by `***`."""
-    parts = urlsplit(url)
-    if not parts.password:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+    """A URL with its password replaced by `***`; `(set)` if it is not clear which part of it may be a password."""
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return "(set)"
+    if not (parts.scheme and parts.hostname) or parts.query or "@" in parts.path + parts.fragment:
+        return "(set)"
+    user, _, host = parts.netloc.rpartition("@")
+    name, sign, _ = user.partition(":")
+    return urlunsplit(parts._replace(netloc=f"{name}:***@{host}")) if sign else url
 
 
 def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -203,21 +247,41 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
     env = os.environ if environment is None else environment
     names = {field.name for field in msgspec.structs.fields(Settings)}
     from_env = {key[len(PREFIX) :].lower(): value for key, value in env.items() if key.startswith(PREFIX)}
-    file = Path(from_env.pop("settings", "") or "aftersales.yaml")
-    from_file = _read_file(file, required=bool(env.get(PREFIX + "SETTINGS")))
+    for name in sorted(from_env.keys() - names - {FILE}):
+        raise SettingsError(_misspelt(PREFIX + name.upper(), "", [PREFIX + known.upper() for known in {*names, FILE}]))
+    file = Path(from_env.pop(FILE, "") or "aftersales.yaml")
+    from_file = _read_file(file, required=bool(env.get(PREFIX + FILE.upper())))
+    for name in sorted(from_file.keys() - names):
+        raise SettingsError(_misspelt(name, f" in {file}", names))
     given = {key: value for key, value in overrides.items() if value is not None}
-    known = from_file | {key: value for key, value in from_env.items() if key in names and value != ""} | given
+    known = from_file | {key: value for key, value in from_env.items() if value != ""} | given
     directory = Path(str(known.get("directory", ".aftersales")))
     known = _read_stack(directory) | known
-    unknown = set(known) - names
-    if unknown:
-        raise SettingsError(
-            f"unknown setting {', '.join(sorted(unknown))} in {file} (known: {', '.join(sorted(names))})"
-        )
     try:
-        return msgspec.convert(known, Settings, strict=False)
+        settings = msgspec.convert(known, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(_explain(str(error), known)) from None
+    _check_together(settings)
+    return settings
+
+
+def _misspelt(name: str, where: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, sorted(known), n=1)
+    meant = f"did you mean {near[0]}?" if near else "`aftersales doctor` prints those that there are"
+    return f"{name[:80]}{where} is no setting: {meant}"
+
+
+def _check_together(settings: Settings) -> None:
+    """What the type of a setting does not say."""
+    if settings.kafka_port and settings.kafka_port == settings.clickhouse_port:
+        raise SettingsError(
+            f"kafka_port and clickhouse_port are both {settings.kafka_port}: give each a port of its own, or 0"
+        )
+    for name in sorted(URLS):
+        try:
+            urlsplit(getattr(settings, name))
+        except ValueError:
+            raise SettingsError(f"{name} is no URL: correct {PREFIX}{name.upper()}") from None
 
 
 def _explain(error: str, known: Mapping[str, Any]) -> str:
@@ -226,32 +290,48 @@ def _explain(error: str, known: Mapping[str, Any]) -> str:
     name = name.rstrip("`")
     if name not in known:
         return f"a setting is wrong: {error}"
-    value = "" if name in SECRETS or name == "clickhouse_dsn" else f" is {known[name]!r}"
-    choices = get_args(get_type_hints(Settings)[name])
-    reason = f"choose from {', '.join(choices)}" if choices else reason.replace("`", "").lower()
+    value = "" if name in SECRETS | URLS else f" is {known[name]!r}"
+    allowed = _allowed(get_type_hints(Settings, include_extras=True)[name])
+    reason = allowed or reason.replace("`", "").lower()
     return f"{name}{value}: {reason}; correct {PREFIX}{name.upper()}, or `{name}` in the settings file"
+
+
+def _allowed(type: Any) -> str:
+    """What a setting of this type may be, for people; empty: any value of the type."""
+    arguments = get_args(type)
+    metas = [meta for meta in arguments if isinstance(meta, Meta)]
+    if metas:
+        return f"allowed is {metas[0].description}"
+    return f"choose from {', '.join(arguments)}" if arguments else ""
 
 
 def _read_file(file: Path, *, required: bool) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text()) or {}
+        content = read_yaml(file.read_bytes()) or {}
     except FileNotFoundError:
         if required:
             raise SettingsError(f"settings file {file} does not exist") from None
         return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"settings file {file} can't be read: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"settings file {file} can't be read: {error.strerror}") from None
+    except NotYaml as error:
+        raise SettingsError(f"settings file {file}, {error}") from None
     if not isinstance(content, dict):
         raise SettingsError(f"settings file {file} must hold `name: value` lines")
+    for name in content:
+        if not isinstance(name, str):
+            raise SettingsError(f"settings file {file}: {name!r} is no name of a setting")
     return content
 
 
 def _read_stack(directory: Path) -> dict[str, Any]:
     """What a running embedded stack says of itself; nothing when none runs there."""
     try:
-        stack = json.loads((directory / "stack.json").read_text())
+        # What a stack that was killed has left would send passwords to whoever has taken its ports.
+        stack = json.loads((directory / "stack.json").read_text()) if is_owned(directory) else None
     except (OSError, ValueError):
         return {}
-    return {
-        name: stack[name] for name in ("bootstrap_servers", "clickhouse_dsn", "pseudonym_key_file") if name in stack
-    }
+    if not isinstance(stack, dict):
+        return {}
+    names = ("bootstrap_servers", "clickhouse_dsn", "pseudonym_key_file")
+    return {name: stack[name] for name in names if isinstance(stack.get(name), str)}

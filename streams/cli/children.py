@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 
 import msgspec
 
@@ -12,6 +13,7 @@ from streams.settings import PREFIX, Settings
 
 SAYS = "aftersales: "
 """What the one sentence of a refused command begins with."""
+QUOTED_LINES = 5
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -41,8 +43,16 @@ async def run_command(settings: Settings, *arguments: str) -> str:
         await child.wait()
         raise
     if child.returncode:
-        raise Refused(refusal(err.decode(errors="replace")) or f"`aftersales {' '.join(arguments)}` failed")
+        raise Refused(refusal(err.decode(errors="replace")) or _failure(arguments, out.decode(errors="replace")))
     return out.decode(errors="replace")
+
+
+def _failure(arguments: Sequence[str], printed: str) -> str:
+    """What to say of a command that did what it could and said on standard output what it could not."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    more = [f"and {len(lines) - QUOTED_LINES} more lines"] if len(lines) > QUOTED_LINES else []
+    said = "; ".join(lines[:QUOTED_LINES] + more)
+    return f"`aftersales {' '.join(arguments)}` failed" + (f": {said}" if said else "")
 
 
 def refusal(printed: str) -> str:

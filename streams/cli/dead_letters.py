@@ -1,6 +1,7 @@
 """`dlq list` and `dlq show`."""
 
 from streams.cli.query import ask, print_table, text
+from streams.cli.screen import harmless, on_one_line
 from streams.cli.stack import command
 from streams.errors import Refused
 from streams.settings import Settings
@@ -35,10 +36,10 @@ def list_(settings: Settings, reason: str | None, limit: int) -> int:
     )
     print()
     for id, stored_at, code, agent, origin, detail in rows:
-        print(f"{id[:SHORT]}  {text(stored_at)}  {code} ({agent})  {origin}")
-        print(f"{'':{SHORT}}  {detail}")
+        print(on_one_line(f"{id[:SHORT]}  {text(stored_at)}  {code} ({agent})  {origin}"))
+        print(on_one_line(f"{'':{SHORT}}  {detail}"))
     if not rows:
-        print(f"none of reason {reason}")
+        print(on_one_line(f"none of reason {reason}"))
         return 0
     print(f"\none of them whole: {command(settings, 'dlq', 'show', rows[0][0][:SHORT])}")
     return 0
@@ -57,8 +58,8 @@ def show(settings: Settings, id: str) -> int:
         raise Refused(f"several dead letters begin with {id!r}: give more of the id")
     for name, value in zip(names, rows[0], strict=True):
         if name != "raw" and value is not None:
-            print(f"{name:18}{text(value)}")
+            print(on_one_line(f"{name:18}{text(value)}"))
     raw = dict(zip(names, rows[0], strict=True))["raw"]
     print("raw:")
-    print((raw if isinstance(raw, str) else text(raw))[:MAX_RAW])
+    print(harmless(text(raw)[:MAX_RAW]))
     return 0

@@ -66,7 +66,9 @@ class Demo:
 
     def say(self, text: str) -> None:
         """Print a line with the time since the beginning."""
-        self.console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/] {text}")
+        from rich.markup import escape
+
+        self.console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/] {escape(text)}")
 
     def progress(self, published: int, at: datetime) -> None:
         """Take note of how far the market has been published."""
@@ -85,7 +87,7 @@ async def _run(settings: Settings, seconds: float | None, plan: Plan) -> int:
         try:
             await start_pipeline(stack, demo.say)
             demo.say("ready")
-            demo.console.print(describe(stack.settings), soft_wrap=True, highlight=False)
+            _say_where(stack.settings, demo.console)
             if seconds is None:
                 status = 0  # Ctrl-C is the way it ends
             status = await _play(stack, demo, seconds, plan)
@@ -98,10 +100,16 @@ async def _run(settings: Settings, seconds: float | None, plan: Plan) -> int:
     return status
 
 
+def _say_where(settings: Settings, console: "Console") -> None:
+    console.print(describe(settings), soft_wrap=True, highlight=False, markup=False)
+
+
 def _say_goodbye(settings: Settings, console: "Console") -> None:
+    from rich.markup import escape
+
+    up = escape(command(settings, "up"))
     console.print(
-        f"stopped; the data is kept. The same command goes on from here, [bold]{command(settings, 'up')}[/] only"
-        " looks at it",
+        f"stopped; the data is kept. The same command goes on from here, [bold]{up}[/] only looks at it",
         soft_wrap=True,
         highlight=False,
     )
@@ -200,9 +208,11 @@ def _memory_mib(settings: Settings) -> float | None:
 
 
 def _say_how_to_ask(settings: Settings, console: "Console") -> None:
+    from rich.markup import escape
+
     console.print("[dim]        ask in another terminal:[/]")
     for arguments in (("kpi",), ("sql", "SHOW TABLES"), ("dlq", "list"), ("status",)):
-        console.print(f"          [bold]{command(settings, *arguments)}[/]", soft_wrap=True, highlight=False)
+        console.print(f"          [bold]{escape(command(settings, *arguments))}[/]", soft_wrap=True, highlight=False)
 
 
 @contextlib.contextmanager
@@ -260,5 +270,7 @@ def _audit_lines(found: Audit) -> list[str]:
 
 
 def _line(good: bool, text: str, examples: Sequence[str]) -> str:
+    from rich.markup import escape
+
     shown = "" if good or not examples else ": " + ", ".join(examples[:5])
-    return f"{'[green]✔[/]' if good else '[red]✘[/]'} {text}{shown}"
+    return f"{'[green]✔[/]' if good else '[red]✘[/]'} {escape(text + shown)}"

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from connectors.files import FileReport, ImportReport, run_import
+from streams.cli.screen import harmless, on_one_line
 from streams.cli.stack import command
 from streams.settings import Settings
 
@@ -20,7 +21,7 @@ def run(settings: Settings, manifest: Path, *, live: bool, base: Path | None, ag
     console = Console(stderr=True)
     bar = Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TextColumn("{task.completed:,} rows"),
         TextColumn("{task.fields[events]:,} events"),
         TextColumn("{task.fields[rate]:,.0f}/s"),
@@ -34,7 +35,7 @@ def run(settings: Settings, manifest: Path, *, live: bool, base: Path | None, ag
     def progress(report: FileReport) -> None:
         bar.start()
         if report.file not in lines:
-            lines[report.file] = bar.add_task(report.file, total=None, events=0, rate=0, bad="")
+            lines[report.file] = bar.add_task(on_one_line(report.file), total=None, events=0, rate=0, bad="")
         bar.update(
             lines[report.file],
             completed=report.rows,
@@ -51,9 +52,10 @@ def run(settings: Settings, manifest: Path, *, live: bool, base: Path | None, ag
         if lines:
             bar.stop()
     for line in describe(report, command(settings, "dlq", "list")):
-        print(line)
+        print(harmless(line))
     if report.stopped:
-        print("stopped before the end; the same command goes on from there")
+        # --again would begin anew, as it did the first time.
+        print(f"stopped before the end; the same command{' without --again' if again else ''} goes on from there")
         return 130
     return int(bool(report.bad_rows))
 

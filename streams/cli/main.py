@@ -5,6 +5,8 @@ is imported inside, for whatever is imported before could be hit by a Ctrl-C tha
 """
 
 REFUSED, INTERRUPTED = 2, 130
+LONGEST_PATH = 200
+"""Characters of a path that a refusal shows."""
 
 
 def main() -> None:
@@ -28,7 +30,8 @@ def _run() -> int:
     from streams.errors import Refused, Transient
 
     # What the machine says no to, whatever the command: nothing of ours is broken.
-    not_ours = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
+    forbidden = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+    not_ours = forbidden | {errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
     # They log what a refusal says in one sentence. Workers set up logging, and then they are heard again.
     for client in ("aiokafka", "clickhouse_connect"):
         logging.getLogger(client).addHandler(logging.NullHandler())
@@ -49,13 +52,15 @@ def _run() -> int:
     except OSError as error:
         if error.errno not in not_ours or error.filename is None:
             raise
-        return _refuse(f"{error.filename}: {error.strerror}")
+        return _refuse(f"{str(error.filename)[:LONGEST_PATH]}: {error.strerror}")
 
 
 def _refuse(sentence: str) -> int:
     import sys
 
-    print(f"aftersales: {sentence}", file=sys.stderr)
+    from streams.cli.screen import on_one_line
+
+    print(f"aftersales: {on_one_line(sentence)}", file=sys.stderr)
     return REFUSED
 
 

@@ -58,11 +58,8 @@ async def stop_whole(stack: Stack) -> None:
 
 
 async def watch(stack: Stack) -> None:
-    """Wait until a process of the stack is given up: raises Refused then, and never returns.
-
-    Being cancelled ends the waiting and nothing else: the processes are stopped in their order by `stop_whole`.
-    """
-    await asyncio.shield(asyncio.ensure_future(stack.wait()))
+    """Wait until a process of the stack is given up: raises Refused then. Being cancelled only ends the waiting."""
+    await stack.wait()
 
 
 async def start_pipeline(stack: Stack, say: Say, workers: Sequence[str] = tuple(WORKERS)) -> None:

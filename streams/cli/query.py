@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from streams.cli.screen import harmless, on_one_line
 from streams.clickhouse import (
     ACCESS_DENIED,
     TRANSIENT_CODES,
@@ -88,6 +89,7 @@ def _run(settings: Settings, statement: str) -> Answer:
 
 def print_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Rows as a table if the screen is wide enough for their columns, else one below the other."""
+    names = [on_one_line(name) for name in names]
     shown = [[text(value) for value in row] for row in rows[:MAX_TABLE_ROWS]]
     widest = [max(map(len, cells)) for cells in zip(names, *shown, strict=True)]
     if _console().width >= sum(min(width, READABLE) + 2 for width in widest):
@@ -110,7 +112,7 @@ def print_table(names: Sequence[str], rows: Sequence[Sequence[Any]], title: str 
     for position, name in enumerate(names):
         numbers = all(is_number(row[position]) for row in rows[:20] if row[position] is not None)
         justify: JustifyMethod = "right" if numbers and rows else "left"
-        table.add_column(_escape(name), justify=justify, overflow="fold", no_wrap=position < whole)
+        table.add_column(_escape(text(name)), justify=justify, overflow="fold", no_wrap=position < whole)
     for row in rows[:MAX_TABLE_ROWS]:
         table.add_row(*(_escape(text(value)) for value in row))
     _console().print(table)
@@ -144,7 +146,14 @@ def is_number(value: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    """A value for people: instants in UTC to the second, floats to three decimals, decimals without trailing zeros."""
+    """A value for people: instants in UTC to the second, floats to three decimals, decimals without trailing zeros.
+
+    Control characters but line breaks and tabs are shown as `\\x1b`.
+    """
+    return harmless(_text(value))
+
+
+def _text(value: Any) -> str:
     match value:
         case datetime():
             return _in_utc(value).strftime("%Y-%m-%d %H:%M:%S")
@@ -157,7 +166,7 @@ def text(value: Any) -> str:
         case None:
             return ""
         case bool() | list() | tuple() | dict():
-            return json.dumps(value, default=text, ensure_ascii=False)
+            return json.dumps(value, default=_text, ensure_ascii=False)
         case _:
             return str(value)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streams.cli.query import ask, print_table, text
+from streams.cli.screen import on_one_line
 from streams.errors import Refused
 from streams.settings import Settings
 
@@ -51,12 +52,12 @@ def show(settings: Settings, id: str) -> int:
 
 def _show_places(places: Sequence[Sequence[str]]) -> None:
     customers = sorted({place[1] for place in places})
-    print("customer", ", ".join(customers))
+    print("customer", on_one_line(", ".join(customers)))
     for matter in sorted({place[2] for place in places}):
-        print("  matter", matter)
+        print("  matter", on_one_line(matter))
         for about, _, head in places:
             if head == matter and about != matter:
-                print("    -", about)
+                print("    -", on_one_line(about))
 
 
 def _show_events(settings: Settings, ids: Sequence[str]) -> None:

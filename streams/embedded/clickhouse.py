@@ -384,9 +384,13 @@ class Server:
             return await self._in_thread(query.user, work)
         job = self._reader_threads.submit(work)
         result = asyncio.wrap_future(job)
-        while not (await asyncio.wait({result}, timeout=GONE_S))[0]:
-            if (request.transport is None or request.transport.is_closing()) and not job.cancel():
-                await self._in_thread("default", self._kill, query.mark)
+        try:
+            while not (await asyncio.wait({result}, timeout=GONE_S))[0]:
+                if (request.transport is None or request.transport.is_closing()) and not job.cancel():
+                    await self._in_thread("default", self._kill, query.mark)
+        finally:
+            # At a stop nobody waits for it any longer.
+            result.cancel()
         if job.cancelled():
             raise NotAllowed(394, "QUERY_WAS_CANCELLED", "Query was cancelled: its client is gone")
         return result.result()

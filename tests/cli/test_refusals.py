@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ STORY = ROOT / "tests" / "scenarios" / "first_response.yaml"
     ],
 )
 def test_a_wrong_argument_is_refused(arguments: list[str], said: str, tmp_path: Path) -> None:
-    ended = run(*arguments, cwd=tmp_path, bootstrap_servers=NOBODY, pseudonym_key="k")
+    ended = run(*arguments, cwd=tmp_path, bootstrap_servers=NOBODY, pseudonym_key="a key of tests only")
     assert said in ended.refusal
     assert not any(tmp_path.iterdir())
 
@@ -40,7 +41,7 @@ def test_a_wrong_argument_is_refused(arguments: list[str], said: str, tmp_path: 
         ({"bootstrap_servers": "one:9092,two"}, "'two' is not of the form host:port"),
         ({"bootstrap_servers": "one:70000"}, "'one:70000' is not of the form host:port"),
         ({}, "bootstrap_servers is not set"),
-        ({"partitions": "abc"}, "partitions is 'abc': expected int"),
+        ({"partitions": "abc"}, "partitions is 'abc': allowed is"),
         ({"security_protocol": "TLS"}, "security_protocol is 'TLS': choose from PLAINTEXT, SSL"),
         (
             {"bootstrap_servers": NOBODY, "security_protocol": "SSL", "ssl_cafile": "/nowhere/ca.pem"},
@@ -86,7 +87,7 @@ def test_an_import_without_a_broker_is_refused(tmp_path: Path) -> None:
         "        event_at: at\n"
         "        fields: {placed_at: at}\n"
     )
-    ended = run("import", "shop.yaml", cwd=tmp_path, bootstrap_servers=NOBODY, pseudonym_key="k")
+    ended = run("import", "shop.yaml", cwd=tmp_path, bootstrap_servers=NOBODY, pseudonym_key="a key of tests only")
     assert NOBODY in ended.refusal
 
 
@@ -125,6 +126,22 @@ def test_a_directory_that_cannot_be_made_is_refused(arguments: list[str], tmp_pa
     assert f"the directory {tmp_path / 'file' / 'stack'} can't be made (Not a directory)" in refusal
 
 
+def test_what_the_machine_does_not_allow_is_refused(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert "File name too long" in run("down", "-d", "x" * 5000).refusal
+    assert "File name too long" in run("doctor", "-d", "x" * 5000, bootstrap_servers=NOBODY).refusal
+    assert "loop" in run("up", "-d", loop / "stack").refusal
+    assert "/proc/x" in run("up", "-d", tmp_path / "stack", cache="/proc/x").refusal
+
+
+def test_the_check_of_real_data_asks_where_they_are() -> None:
+    environment = {name: text for name, text in os.environ.items() if name not in ("DATA", "MAKEFLAGS")}
+    ended = subprocess.run(["make", "check-data"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "make check-data DATA=folder" in ended.stderr
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_a_directory_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
@@ -142,6 +159,14 @@ def test_doctor_names_all_that_is_missing_and_what_to_do(tmp_path: Path) -> None
     assert "✘  ClickHouse" in ended.out
     assert "→ start the embedded stack" in ended.out
     assert "2 to mend" in ended.out
+
+
+def test_doctor_names_a_pseudonym_key_that_can_be_guessed(tmp_path: Path) -> None:
+    (tmp_path / "key").touch()
+    ended = run("doctor", cwd=tmp_path, bootstrap_servers=NOBODY, pseudonym_key_file=str(tmp_path / "key"))
+    assert ended.status == 1
+    assert "✘  pseudonym key" in ended.out
+    assert "16 bytes" in " ".join(ended.out.split())
 
 
 def test_doctor_hides_secrets(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from connectors import files
+from connectors import files, lookups
 from connectors.files import FileReport, Import, ImportReport, Plan, plan_import
 from streams import codec
 from streams.domain.events import Cursor
@@ -192,6 +192,21 @@ def test_a_file_that_changes_while_it_is_read_is_refused_and_read_again_from_its
     before = len(ledger.event_ids())
     run(plan, ledger)
     assert len(ledger.event_ids()) == before + 1000
+
+
+def test_a_look_up_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = "lookups: {people: {file: people.csv, key: name}}\n" + ORDERS.replace(
+        "    events:", "    join: {people: who}\n    events:"
+    )
+
+    def read_lookup(*arguments: Any) -> Any:
+        write_file(tmp_path, "name\nbob\n", "people.csv")
+        return lookups.read_lookup(*arguments)
+
+    monkeypatch.setattr(files, "read_lookup", read_lookup)
+    write_file(tmp_path, "name\nann\n", "people.csv")
+    with pytest.raises(Refused, match=r"people\.csv has changed while it was being read"):
+        plan_of(tmp_path, ROWS, manifest)
 
 
 def test_progress_is_told_seldom(tmp_path: Path) -> None:
