@@ -13,7 +13,7 @@ from typing import Any
 import faust
 import uvloop
 from aiokafka.errors import ProducerFenced
-from faust.app.base import BootStrategy
+from faust.app.base import BootStrategy as FaustBootStrategy
 from mode import CrashingSupervisor
 
 from streams import codec
@@ -99,7 +99,7 @@ class WorkerApp(faust.App):
     mundane_level = "debug"
     logger = logging.getLogger("faust.app")
 
-    class BootStrategy(BootStrategy):
+    class BootStrategy(FaustBootStrategy):
         enable_kafka = False
         enable_web = False
 

@@ -135,9 +135,10 @@ def test_what_the_machine_does_not_allow_is_refused(tmp_path: Path) -> None:
     assert "/proc/x" in run("up", "-d", tmp_path / "stack", cache="/proc/x").refusal
 
 
-def test_the_check_of_real_data_asks_where_they_are() -> None:
-    environment = {name: text for name, text in os.environ.items() if name not in ("DATA", "MAKEFLAGS")}
-    ended = subprocess.run(["make", "check-data"], cwd=ROOT, env=environment, capture_output=True, text=True)
+def test_the_check_of_real_data_asks_where_they_are(tmp_path: Path) -> None:
+    environment = {name: text for name, text in os.environ.items() if name != "MAKEFLAGS"}
+    command = ("make", "check-data", f"DATA={tmp_path}")
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert ended.returncode == 2
     assert "make check-data DATA=folder" in ended.stderr
 
