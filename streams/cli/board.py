@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
+from streams.cli.screen import on_one_line
 from streams.kpi import ALL, Figures
 
 if TYPE_CHECKING:
@@ -60,7 +63,7 @@ def is_empty(rows: Sequence[Figures]) -> bool:
 
 def _cells(row: Figures) -> list[str]:
     return [
-        row.marketplace,
+        escape(on_one_line(row.marketplace)),
         f"{row.orders:,}",
         f"{row.delivered:,}",
         _share(row.late_share),
