@@ -110,12 +110,15 @@ def test_a_record_on_a_topic_where_it_does_not_belong_is_a_dead_letter() -> None
     assert cells(row)["reason"] == "wrong_topic"
 
 
+TOO_MUCH = order("1", "2024-05-01 10:00", goods_total=Decimal(10**18))
+
+
 @pytest.mark.parametrize(
     "fact",
     [
         order("1", "2300-01-01 00:00"),
         order("1", "1899-12-31 23:59"),
-        order("1", "2024-05-01 10:00", goods_total=Decimal(10**18)),
+        TOO_MUCH,
         order_line("1", "1", "2024-05-01 10:00", quantity=10**12),
     ],
     ids=["too late", "too early", "too much", "too many"],
@@ -124,7 +127,8 @@ def test_a_value_that_its_column_cannot_hold_is_a_dead_letter(fact: facts.Matter
     with pytest.raises(BadInput, match="out_of_range"):
         row_of(fact)
     (row,) = rows_of(record("matter_fact", codec.encode(fact)))
-    assert cells(row)["reason"] == "out_of_range"
+    # Of more digits than its schema has, an amount is refused by the codec already.
+    assert cells(row)["reason"] == ("undecodable" if fact.state == TOO_MUCH.state else "out_of_range")
 
 
 def test_a_line_in_a_body_is_held_to_the_same_range() -> None:
