@@ -12,6 +12,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import NamedTuple
 
+from streams.delivery.dead_letters import DETAIL_CHARACTERS, RAW_BYTES
 from streams.domain import events
 from streams.domain.ids import event_id, uuid5
 from streams.errors import BadInput
@@ -19,9 +20,6 @@ from streams.errors import BadInput
 PSEUDONYM_DIGITS = 32
 """Hexadecimal digits kept of an HMAC: 128 bits, so that two of a billion customers never share a pseudonym."""
 CACHED_PSEUDONYMS = 1 << 15
-RAW_BYTES = 64 << 10
-"""What a dead letter keeps of its input."""
-DETAIL_CHARACTERS = 2000
 LISTED = 20
 """Names of a list that a message shows."""
 LONG = 1 << 63

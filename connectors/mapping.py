@@ -31,6 +31,7 @@ from connectors.manifest import Manifest, Node, Source
 from connectors.tables import MEND, Row
 from streams import codec
 from streams.domain import events
+from streams.domain.admission import ABOUT
 from streams.domain.ids import check_id, event_id, may_follow
 from streams.domain.instants import EARLIEST, LATEST
 from streams.errors import BadInput, Refused
@@ -41,17 +42,6 @@ CONTENT_BYTES = 16
 AHEAD = timedelta(days=1)
 """How far a source's clock may be ahead, and its time zone be mistaken. What happened still later has not happened."""
 
-KINDS: Mapping[str, frozenset[str]] = {
-    "order": frozenset({"order"}),
-    "parcel": frozenset({"parcel"}),
-    "return": frozenset({"return"}),
-    "message": frozenset({"thread"}),
-    "ticket": frozenset({"thread"}),
-    "review": frozenset({"review"}),
-    "claim": frozenset({"claim"}),
-    "payment": frozenset({"payment"}),
-}
-"""Events that a manifest may declare, and the kind of id that each is about."""
 WITH_TEXT = ("message", "review")
 
 EVENTS: Mapping[str, type[events.Event]] = {event.NAME: event for event in codec.EVENTS}
@@ -173,7 +163,7 @@ def compile_event(node: Node, scope: Scope, manifest: Manifest) -> CompiledEvent
         ("event", "event_id", "about", "event_at"),
         ("name", "when", "sequence", "customer", "leader", "followers", "fields", "text", "subject"),
     )
-    kind = found["event"].word(tuple(KINDS))
+    kind = found["event"].word(tuple(ABOUT))
     name = found["name"].text() if "name" in found else kind
     struct = EVENTS[kind]
     fields = _compile_envelope(found, kind, scope)
@@ -240,7 +230,7 @@ def _compile_texts(found: Mapping[str, Node], kind: str, scope: Scope) -> tuple[
 
 def _compile_envelope(found: Mapping[str, Node], kind: str, scope: Scope) -> list[tuple[str, Get]]:
     about = compile_text(found["about"], scope)
-    kinds = KINDS[kind]
+    kinds = ABOUT[kind]
     schema = _schema("envelope")
     fields: list[tuple[str, Get]] = [
         ("event_at", _compile_value(found["event_at"], schema["event_at"], scope)),
@@ -301,7 +291,7 @@ class FieldSpec:
 @cache
 def _schema(record: str) -> Mapping[str, FieldSpec]:
     """Fields of an event (without its envelope), of the envelope, or of a line, by their names."""
-    for kind in ("envelope", *KINDS):
+    for kind in ("envelope", *ABOUT):
         schema = codec.resolve(kind)
         if schema["name"] == record:
             return {field["name"]: _spec(field) for field in schema["fields"] if field["name"] != "envelope"}

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams import codec
 from streams.domain import events
+from streams.domain.admission import MAX_EVENT_BYTES
 from streams.domain.events import ReadThrough, SourcePosition
 from streams.errors import BadInput, Refused, Transient
 from streams.partitions import partition_of
@@ -28,8 +29,8 @@ SOURCES = frozenset(event.NAME for event in get_args(events.SourceEvent))
 BATCH_BYTES = 64 << 10
 BATCHES_IN_FLIGHT = 64
 """Batches handed over and not yet acknowledged; beyond these, `publish` waits for the oldest."""
-RECORD_BYTES = 1_000_000
-"""Largest record: what a broker takes by default, less what a batch adds."""
+RECORD_BYTES = MAX_EVENT_BYTES
+"""Largest record of any kind."""
 REQUEST_TIMEOUT_MS = 30_000
 """How long a batch is retried; then the fault is Transient and the process ends."""
 

@@ -14,7 +14,8 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from connectors.core import RAW_BYTES, Raw, raw_of, shown
+from connectors.core import Raw, raw_of, shown
+from streams.delivery.dead_letters import RAW_BYTES
 from streams.errors import BadInput, Refused
 
 FIELD_BYTES = 512 << 10

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from connectors.simulator.feed import Plan, feed, open_course, place_of, truth_path
 from connectors.simulator.truth import Compared, compare
 from streams.audit import Audit, audit
-from streams.cli.pipeline import start_pipeline, stop_whole, watch
+from streams.cli.pipeline import start_pipeline, stop_whole
 from streams.cli.stack import INTERRUPTED, command, describe, make_directory, memory_bytes, tell_fetching
 from streams.clickhouse import connect, refusals
 from streams.embedded import stack as embedded
@@ -121,7 +121,7 @@ async def _play(stack: Stack, demo: Demo, seconds: float | None, plan: Plan) -> 
     ends = asyncio.Event()
     feeding = asyncio.create_task(feed(settings, plan, stop=ends, progress=demo.progress))
     board = asyncio.create_task(_show_board(settings, demo))
-    watching = asyncio.create_task(watch(stack))
+    watching = asyncio.create_task(stack.wait())
     try:
         await _while_running(_enough(seconds, demo), feeding, board, watching)
         ends.set()

@@ -57,11 +57,6 @@ async def stop_whole(stack: Stack) -> None:
     stopping.result()
 
 
-async def watch(stack: Stack) -> None:
-    """Wait until a process of the stack is given up: raises Refused then. Being cancelled only ends the waiting."""
-    await stack.wait()
-
-
 async def start_pipeline(stack: Stack, say: Say, workers: Sequence[str] = tuple(WORKERS)) -> None:
     """Start the engines, make topics and tables, start the workers; returns when all are ready. Raises Refused."""
     say("starting Kafka and ClickHouse")

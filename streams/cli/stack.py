@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from streams.cli.children import environment, refusal
-from streams.cli.pipeline import Say, start_pipeline, stop_whole, watch
+from streams.cli.pipeline import Say, start_pipeline, stop_whole
 from streams.embedded import stack as embedded
 from streams.embedded.jars import Progress
 from streams.embedded.stack import Stack
@@ -48,7 +48,7 @@ async def _up(settings: Settings, workers: tuple[str, ...]) -> int:
             _ready_mark(stack.directory).touch()
             print(describe(stack.settings))
             print(f"running; Ctrl-C stops it, `{command(settings, 'status')}` shows it")
-            await watch(stack)
+            await stack.wait()
         except asyncio.CancelledError:
             pass  # told to stop: the way it ends
         finally:

@@ -10,12 +10,13 @@ from streams.delivery.agent import Record
 from streams.domain.events import DeadLetter
 from streams.errors import BadInput
 
-__all__ = ["DEAD_LETTER", "DeadLetter", "dead_letter_id", "dead_line", "dead_record"]
+__all__ = ["DEAD_LETTER", "DeadLetter", "dead_letter_id", "dead_record"]
 
 DEAD_LETTER = DeadLetter.NAME
 """Noun of the topic."""
 
 RAW_BYTES = 64 << 10
+"""What a dead letter keeps of its input."""
 DETAIL_CHARACTERS = 2000
 
 NAMESPACE = UUID("0d6c9f3a-5b0e-5a52-9d0f-3c6a1f5b8e21")
@@ -34,26 +35,6 @@ def dead_record(agent: str, record: Record, error: BadInput) -> DeadLetter:
         raw_size=len(record.value),
         raw_sha256=sha256(record.value).hexdigest(),
         raw=record.value[:RAW_BYTES],
-    )
-
-
-def dead_line(agent: str, file: str, line: int, raw: bytes, error: BadInput, account: str | None = None) -> DeadLetter:
-    """The dead letter of a line of a file (name without folders) that `agent` refused.
-
-    Its id holds the content too: a mended file of the same name is another origin.
-    """
-    digest = sha256(raw).hexdigest()
-    return DeadLetter(
-        dead_letter_id=dead_letter_id(agent, file, line, digest),
-        reason=error.code,
-        detail=error.detail[:DETAIL_CHARACTERS],
-        agent=agent,
-        account=account,
-        origin_file=file,
-        origin_line=line,
-        raw_size=len(raw),
-        raw_sha256=digest,
-        raw=raw[:RAW_BYTES],
     )
 
 

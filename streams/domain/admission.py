@@ -14,7 +14,7 @@ from streams.domain.instants import EARLIEST, LATEST
 from streams.errors import BadInput
 
 MAX_EVENT_BYTES = 1_000_000
-"""Of an event as a record. Connectors refuse larger ones already (`connectors.publisher.RECORD_BYTES`)."""
+"""Of an event as a record: what a broker takes by default, less what a batch adds. Connectors publish none larger."""
 MAX_EVENT_ID_BYTES = 100
 MAX_NAME_BYTES = 200
 """Of an account or a marketplace: facts repeat them."""
@@ -31,7 +31,7 @@ ABOUT = {
     "claim": frozenset({"claim"}),
     "payment": frozenset({"payment"}),
 }
-"""Kinds of ids that an event can be about; an action can be about any."""
+"""Events that sources tell, and the kinds of ids that each can be about; an action can be about any."""
 
 
 def check_event(event: Event, size: int) -> None:

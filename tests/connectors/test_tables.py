@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from connectors import tables
-from connectors.core import RAW_BYTES
 from connectors.files import BAD_ROWS_IN_SUCCESSION
 from connectors.tables import BadRow, Row, open_table
+from streams.delivery.dead_letters import RAW_BYTES
 from streams.errors import Refused
 from tests.connectors.shop import GOOD, HEADER, imported, plan_of, read_step, reasons, write_file
 

@@ -6,9 +6,10 @@ from aiokafka.partitioner import murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectors.core import dead_row, raw_of
 from streams import codec
 from streams.delivery.agent import Record
-from streams.delivery.dead_letters import RAW_BYTES, dead_line, dead_record
+from streams.delivery.dead_letters import RAW_BYTES, dead_record
 from streams.errors import BadInput
 from streams.partitions import partition_of
 
@@ -36,19 +37,19 @@ def test_a_dead_letter_holds_the_beginning_of_the_bytes_and_the_size_and_hash_of
 
 
 def test_a_refused_line_tells_its_file_and_line() -> None:
-    letter = dead_line("import", "orders.csv", 7, b"a;b", ERROR, account="account:shop")
+    letter = dead_row("account:shop", "orders.csv", 7, raw_of(b"a;b"), ERROR)
     assert (letter.origin_file, letter.origin_line, letter.origin_topic) == ("orders.csv", 7, None)
     assert (letter.reason, letter.detail, letter.account) == ("wrong_number", "amount: -1", "account:shop")
 
 
 def test_a_mended_line_of_the_same_file_is_another_dead_letter() -> None:
-    first, second = (dead_line("import", "orders.csv", 7, raw, ERROR) for raw in (b"a", b"b"))
+    first, second = (dead_row("shop", "orders.csv", 7, raw_of(raw), ERROR) for raw in (b"a", b"b"))
     assert first.dead_letter_id != second.dead_letter_id
 
 
 def test_dead_letters_are_read_as_they_were_written() -> None:
     letters = [
         dead_record("triage", Record("order", 1, 2, b"k", b"v"), ERROR),
-        dead_line("import", "f", 1, b"a", ERROR),
+        dead_row("shop", "f", 1, raw_of(b"a"), ERROR),
     ]
     assert [codec.decode(codec.encode(letter)) for letter in letters] == letters
