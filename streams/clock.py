@@ -11,11 +11,8 @@ import logging
 import os
 import signal
 import socket
-import time
-from datetime import UTC, datetime
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, ProducerFenced
 
 from streams import codec, kafka
@@ -28,6 +25,7 @@ from streams.errors import BadInput, Refused, Transient
 from streams.logs import set_up_logging
 from streams.readiness import show_ready
 from streams.settings import Settings
+from streams.timepieces import MACHINE, Timepieces
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +35,7 @@ MAX_DISAGREEMENT_S = 5.0
 SHUTDOWN_S = 5.0
 
 
-def run_clock(settings: Settings) -> int:
+def run_clock(settings: Settings, timepieces: Timepieces = MACHINE) -> int:
     """Tick until SIGTERM or SIGINT. Returns the exit status.
 
     Raises Refused when the broker or a topic is not there, Transient when the broker went away.
@@ -45,17 +43,17 @@ def run_clock(settings: Settings) -> int:
     set_up_logging()
     watch = Watch(settings.deadline_s)
     try:
-        return asyncio.run(_run(settings, watch))
+        return asyncio.run(_run(settings, timepieces, watch))
     finally:
         watch.close()
 
 
-async def _run(settings: Settings, watch: Watch) -> int:
+async def _run(settings: Settings, timepieces: Timepieces, watch: Watch) -> int:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    clock = Clock(settings)
+    clock = Clock(settings, kafka.Cluster(settings), timepieces)
     try:
         with watch.step("clock: start"):
             await clock.start()
@@ -75,23 +73,21 @@ async def _run(settings: Settings, watch: Watch) -> int:
 class Clock:
     """Reads announcements, writes ticks."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, clients: kafka.Clients, timepieces: Timepieces = MACHINE) -> None:
+        self._settings, self._timepieces = settings, timepieces
         self._timeline = topic_name(settings.namespace, "timeline")
         self._announced = [
             TopicPartition(topic_name(settings.namespace, noun), 0) for noun in ("read_through", "reference")
         ]
-        options = settings.kafka_options()
-        self._producer = AIOKafkaProducer(
-            **options,
+        self._producer = clients.producer(
             transactional_id=f"{settings.namespace}-clock",
             transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
             retry_backoff_ms=20,
         )
-        self._consumer = AIOKafkaConsumer(
-            **options, enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed"
+        self._consumer = clients.consumer(
+            enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed"
         )
-        self._admin = AIOKafkaAdminClient(**options)
+        self._admin = clients.admin()
         self._heard = Heard()
         self._references: dict[tuple[str, int], Reference] = {}
         self._sent: set[tuple[str, int]] = set()
@@ -132,14 +128,14 @@ class Clock:
                     await self._tick()
                     show_ready(self._settings, True)
             try:
-                async with asyncio.timeout(TICK_S - time.time() % TICK_S):
+                async with asyncio.timeout(TICK_S - self._timepieces.wall() % TICK_S):
                     await stopped.wait()
             except TimeoutError:
                 continue
 
     async def _is_right(self) -> bool:
         """Whether this machine and the broker agree on the time; asked at the start and after a jump."""
-        reading = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+        reading = self._timepieces.wall(), self._timepieces.boot()
         jump = clock_step(self._read, reading) if self._read[0] else 0.0
         self._read = reading
         if abs(jump) > MAX_DISAGREEMENT_S:
@@ -159,13 +155,13 @@ class Clock:
     async def _compare(self) -> float:
         """Seconds by which this machine is ahead of the broker."""
         name = topic_name(self._settings.namespace, "clock_probe")
-        now = datetime.now(UTC)
+        now = self._timepieces.now()
         async with self._producer.transaction():
             stamped = await self._producer.send_and_wait(
                 name, codec.encode(ClockProbe(now=now, instance=self._instance)), partition=0
             )
         # Half of the way there and back; the error is at most the other half.
-        middle = now.timestamp() + (time.time() - now.timestamp()) / 2
+        middle = now.timestamp() + (self._timepieces.wall() - now.timestamp()) / 2
         return middle - float(stamped.timestamp) / 1000
 
     async def _listen(self, timeout_s: float) -> None:
@@ -203,7 +199,7 @@ class Clock:
         """One transaction: new reference data, then the tick, for every partition of the timeline."""
         new = sorted(set(self._references) - self._sent)
         entries = [codec.encode(self._references[key]) for key in new]
-        entries.append(codec.encode(self._heard.tick(datetime.now(UTC))))
+        entries.append(codec.encode(self._heard.tick(self._timepieces.now())))
         async with self._producer.transaction():
             waiting = [
                 await self._producer.send(self._timeline, entry, key=b"", partition=partition)

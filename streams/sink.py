@@ -8,12 +8,11 @@ import asyncio
 import logging
 import random
 import signal
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from streams import kafka
@@ -26,6 +25,7 @@ from streams.logs import set_up_logging
 from streams.readiness import show_ready
 from streams.rows import AGENT, COLUMNS, TOPICS, rows_of
 from streams.settings import Settings
+from streams.timepieces import MACHINE, Timepieces
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -80,40 +80,55 @@ async def _run(settings: Settings, watch: Watch) -> None:
     store = Store(settings, await asyncio.to_thread(connect, settings))
     try:
         await asyncio.to_thread(store.check)
-        await _consume(settings, store, watch, stopping)
+        await consume(settings, kafka.Cluster(settings), store, watch, stopping)
     finally:
         store.close()
 
 
-async def _consume(settings: Settings, store: "Store", watch: Watch, stopping: asyncio.Event) -> None:
+class Tables(Protocol):
+    """Where rows go."""
+
+    async def insert(self, table: str, rows: list[tuple[Any, ...]]) -> None:
+        """Store rows of one table: all of them, or some of them and an error. Raises Transient, Refused."""
+        ...
+
+
+async def consume(
+    settings: Settings,
+    clients: kafka.Clients,
+    tables: Tables,
+    watch: Watch,
+    stopping: asyncio.Event,
+    timepieces: Timepieces = MACHINE,
+) -> None:
+    """Store what comes until `stopping` is set; then what was read is stored. Raises as `run_sink`."""
     nouns = {topic_name(settings.namespace, noun): noun for noun in TOPICS}
-    consumer = _consumer(settings)
+    consumer = _consumer(settings, clients)
     try:
         await _start(settings, consumer, nouns)
         consumer.subscribe(list(nouns), listener=_Listener(consumer, watch, settings))
-        batch = Batch()
+        batch = Batch(timepieces.monotonic())
         while not stopping.is_set():
             watch.begin("sink: read")
             found = await consumer.getmany(
                 timeout_ms=round((IDLE_S if batch.rows else DELAY_S) * 1000), max_records=FETCH_RECORDS
             )
             for tp, records in found.items():
-                batch.add(_records(nouns[tp.topic], records))
-            if batch.is_ready(time.monotonic(), idle=not found):
-                await _store(batch, store, consumer)
-                batch = Batch()
+                batch.add(_records(nouns[tp.topic], records), timepieces.monotonic())
+            if batch.is_ready(timepieces.monotonic(), idle=not found):
+                await _store(batch, tables, consumer)
+                batch = Batch(timepieces.monotonic())
         watch.begin("sink: read")
-        await _store(batch, store, consumer)
+        await _store(batch, tables, consumer)
     finally:
         watch.begin("sink: shutdown")
         show_ready(settings, False)
         await consumer.stop()
 
 
-def _consumer(settings: Settings) -> AIOKafkaConsumer:
+def _consumer(settings: Settings, clients: kafka.Clients) -> Any:
     name = f"{settings.worker_name}-{AGENT}"
-    return AIOKafkaConsumer(
-        **settings.kafka_options(),
+    return clients.consumer(
         client_id=name,
         group_id=group_name(settings.namespace, AGENT),
         group_instance_id=name if settings.static_membership else None,
@@ -126,7 +141,7 @@ def _consumer(settings: Settings) -> AIOKafkaConsumer:
     )
 
 
-async def _start(settings: Settings, consumer: AIOKafkaConsumer, topics: Iterable[str]) -> None:
+async def _start(settings: Settings, consumer: Any, topics: Iterable[str]) -> None:
     await kafka.start(consumer, settings)
     if missing := sorted(set(topics) - await consumer.topics()):
         raise Refused(f"topics are missing: {', '.join(missing)}; create them with `aftersales topics apply`")
@@ -137,19 +152,19 @@ def _records(noun: str, records: Iterable[Any]) -> list[Record]:
 
 
 class Batch:
-    """Rows read and not stored yet, by table."""
+    """Rows read and not stored yet, by table. Instants are those of a monotonic clock, in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self.rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         self.count = self.size = 0
-        self.began = time.monotonic()
+        self.began = now
 
-    def add(self, records: Iterable[Record]) -> None:
+    def add(self, records: Iterable[Record], now: float) -> None:
         """Take over records of one partition, in order."""
         for record in records:
             for row in rows_of(record):
                 if not self.rows:
-                    self.began = time.monotonic()
+                    self.began = now
                 self.rows[row.table].append(row.values)
                 self.count += 1
                 self.size += len(record.value)
@@ -161,9 +176,9 @@ class Batch:
         return idle or self.count >= BATCH_ROWS or self.size >= BATCH_BYTES or now - self.began >= DELAY_S
 
 
-async def _store(batch: Batch, store: "Store", consumer: AIOKafkaConsumer) -> None:
+async def _store(batch: Batch, tables: Tables, consumer: Any) -> None:
     """Rows first, positions last. One insert per table, the tables side by side."""
-    inserts = [store.insert(table, rows) for table, rows in batch.rows.items()]
+    inserts = [_insert(tables, table, rows) for table, rows in batch.rows.items()]
     for outcome in await asyncio.gather(*inserts, return_exceptions=True):
         if outcome is not None:
             raise outcome
@@ -180,8 +195,22 @@ async def _store(batch: Batch, store: "Store", consumer: AIOKafkaConsumer) -> No
         raise Transient(f"Kafka took no positions within {COMMIT_S:.0f} s") from None
 
 
+async def _insert(tables: Tables, table: str, rows: list[tuple[Any, ...]]) -> None:
+    """Store rows of one table, all of them. Raises Transient after `ATTEMPTS`, Refused."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            await tables.insert(table, rows)
+            return
+        except Transient as error:
+            if attempt == ATTEMPTS:
+                raise
+            wait = min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+            log.warning("%d rows of %s not stored, next attempt in %.1f s: %s", len(rows), table, wait, error)
+            await asyncio.sleep(wait)
+
+
 class Store:
-    """Inserts into ClickHouse, with bounded and jittered retries."""
+    """The tables of ClickHouse."""
 
     def __init__(self, settings: Settings, client: "Client") -> None:
         self.settings, self.client = settings, client
@@ -211,17 +240,8 @@ class Store:
         self.client.close()
 
     async def insert(self, table: str, rows: list[tuple[Any, ...]]) -> None:
-        """Store rows of one table, all of them. Raises Transient after `ATTEMPTS`, Refused."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                await asyncio.to_thread(self._insert, table, rows)
-                return
-            except Transient as error:
-                if attempt == ATTEMPTS:
-                    raise
-                wait = min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S) * random.uniform(0.5, 1)  # noqa: S311 - jitter
-                log.warning("%d rows of %s not stored, next attempt in %.1f s: %s", len(rows), table, wait, error)
-                await asyncio.sleep(wait)
+        """As `Tables` says."""
+        await asyncio.to_thread(self._insert, table, rows)
 
     def _insert(self, table: str, rows: list[tuple[Any, ...]]) -> None:
         with errors(self.settings):
@@ -239,7 +259,7 @@ class Store:
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """Says when partitions are assigned, and whether records were removed before they could be stored."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, watch: Watch, settings: Settings) -> None:
+    def __init__(self, consumer: Any, watch: Watch, settings: Settings) -> None:
         self._consumer, self._watch, self._settings = consumer, watch, settings
         watch.begin("sink: join")
 

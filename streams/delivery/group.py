@@ -15,12 +15,10 @@ Must not know what the agent does.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from time import monotonic
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from mode import Service
 
@@ -30,8 +28,9 @@ from streams.delivery.dead_letters import DeadLetter
 from streams.delivery.task import LIMITS, Commit, Task
 from streams.delivery.transactions import Transactions
 from streams.delivery.watch import Watch
-from streams.kafka import connect_admin
+from streams.kafka import Clients, connect_admin
 from streams.settings import Settings
+from streams.timepieces import MACHINE, Timepieces
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +59,18 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         self,
         agent: Agent[Any],
         settings: Settings,
+        clients: Clients,
         *,
         turns: Any,
         watch: Watch,
         fail: Callable[[BaseException], None],
         on_ready: Callable[[], None],
         encode_dead_letter: Callable[[DeadLetter], bytes],
+        timepieces: Timepieces = MACHINE,
     ) -> None:
         super().__init__()
-        self.agent, self.settings, self.turns, self.watch = agent, settings, turns, watch
-        self.encode_dead_letter = encode_dead_letter
+        self.agent, self.settings, self.clients, self.turns, self.watch = agent, settings, clients, turns, watch
+        self.encode_dead_letter, self.timepieces = encode_dead_letter, timepieces
         self.name = names.group_name(settings.namespace, agent.name)
         self.nouns = {names.topic_name(settings.namespace, noun): noun for noun in agent.inputs}
         self.changelog = names.changelog_name(settings.namespace, agent.name)
@@ -77,7 +78,7 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         self.tasks: dict[int, OwnedTask] = {}
         self.consumer: Any = None
         self._fail, self._on_ready = fail, on_ready
-        self._admin: AIOKafkaAdminClient | None = None
+        self._admin: Any = None
         self._opening: asyncio.Future[None] | None = None
 
     def guard(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
@@ -95,9 +96,8 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         """Join the group."""
         settings = self.settings
         self.watch.begin(f"{self.name}: join")
-        self._admin = await connect_admin(settings, settings.worker_name)
-        self.consumer = AIOKafkaConsumer(
-            **settings.kafka_options(),
+        self._admin = await connect_admin(settings, settings.worker_name, self.clients)
+        self.consumer = self.clients.consumer(
             group_id=self.name,
             client_id=settings.worker_name,
             group_instance_id=settings.worker_name if settings.static_membership else None,
@@ -186,8 +186,7 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         entries: dict[int, dict[bytes, bytes]] = {owned.partition: {} for owned in tasks}
         if self.agent.encode is None:
             return entries
-        reader = AIOKafkaConsumer(
-            **self.settings.kafka_options(),
+        reader = self.clients.consumer(
             client_id=self.settings.worker_name,
             isolation_level="read_committed",
             auto_offset_reset="earliest",
@@ -217,7 +216,6 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
 
         Raises RuntimeError when records between the two are gone, or when there is state but no position.
         """
-        assert self._admin is not None
         tps = [tp for owned in tasks for tp in owned.tps]
         offsets = await self._admin.list_consumer_group_offsets(self.name, partitions=tps)
         if untold := set(tps) - set(offsets):
@@ -255,7 +253,7 @@ class OwnedTask:
     def __init__(self, group: Group, partition: int) -> None:
         self.group, self.partition = group, partition
         self.tps = [TopicPartition(topic, partition) for topic in group.nouns]
-        self.transactions = Transactions(group.settings, group.agent.name, partition)
+        self.transactions = Transactions(group.settings, group.clients, group.agent.name, partition)
         self.task: Task[Any] | None = None
         """None until it is restored."""
         self.start: Mapping[str, int] = {}
@@ -284,12 +282,12 @@ class OwnedTask:
         """Let the agent work up to its next commit. Raises what the agent raises."""
         assert self._commits is not None
         assert self._turn is not None
-        self._turn_ends = monotonic() + TURN_S
+        self._turn_ends = self.group.timepieces.monotonic() + TURN_S
         self._turn.set_result(next(self._commits, None))
 
     def is_late(self) -> bool:
         """Whether the turn has lasted long enough."""
-        return monotonic() > self._turn_ends
+        return self.group.timepieces.monotonic() > self._turn_ends
 
     async def _read(self) -> None:
         assert self.task is not None

@@ -6,10 +6,11 @@ Must not know how a commit came about, nor who reads it.
 import asyncio
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
 from streams.delivery import names
 from streams.delivery.task import Commit
+from streams.kafka import Clients
 from streams.partitions import partition_of
 from streams.settings import Settings
 
@@ -25,12 +26,11 @@ RETRY_MS = 20
 class Transactions:
     """Writes the commits of `agent` in `partition`. One after the other: a commit is awaited before the next."""
 
-    def __init__(self, settings: Settings, agent: str, partition: int) -> None:
+    def __init__(self, settings: Settings, clients: Clients, agent: str, partition: int) -> None:
         self._namespace, self._timeout_s = settings.namespace, settings.transaction_timeout_s
         self._group, self._partition = names.group_name(self._namespace, agent), partition
         self._changelog = names.changelog_name(self._namespace, agent)
-        self._producer = AIOKafkaProducer(
-            **settings.kafka_options(),
+        self._producer = clients.producer(
             client_id=settings.worker_name,
             transactional_id=names.transactional_id(self._namespace, agent, partition),
             transaction_timeout_ms=int(self._timeout_s * 1000),
@@ -87,7 +87,7 @@ class Transactions:
 class _Batches:
     """Records packed by partition, in order."""
 
-    def __init__(self, producer: AIOKafkaProducer) -> None:
+    def __init__(self, producer: Any) -> None:
         self._producer = producer
         self._filling: dict[tuple[str, int], Any] = {}
         self._full: list[tuple[str, int, Any]] = []

@@ -23,7 +23,7 @@ from streams.delivery.group import Group, OwnedTask
 from streams.delivery.topics import check_topics
 from streams.delivery.watch import Watch
 from streams.errors import Refused
-from streams.kafka import connect_admin
+from streams.kafka import Cluster, connect_admin
 from streams.logs import set_up_logging
 from streams.readiness import show_ready
 from streams.settings import Settings
@@ -115,10 +115,12 @@ class WorkerApp(faust.App):
         )
         self.failed = asyncio.Event()
         self._settings = settings
+        cluster = Cluster(settings)
         self.groups = [
             Group(
                 agent,
                 settings,
+                cluster,
                 turns=self.channel(),
                 watch=watch,
                 fail=self.fail,

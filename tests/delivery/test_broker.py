@@ -20,6 +20,7 @@ from streams.delivery.task import Commit
 from streams.delivery.transactions import Transactions
 from streams.delivery.watch import Watch
 from streams.delivery.worker import WorkerApp
+from streams.kafka import Cluster
 from streams.settings import Settings
 from tests.delivery import broker
 from tests.delivery.broker import Worker, make_topics, read, until, write
@@ -197,7 +198,8 @@ def test_a_worker_stops_in_good_order_and_leaves_no_file(settings: Settings, sta
 def test_a_fenced_owner_commits_nothing(settings: Settings) -> None:
     async def scenario() -> None:
         await make_topics(settings)
-        zombie, owner = Transactions(settings, "first", 0), Transactions(settings, "first", 0)
+        cluster = Cluster(settings)
+        zombie, owner = Transactions(settings, cluster, "first", 0), Transactions(settings, cluster, "first", 0)
         await zombie.fence()
         await owner.fence()
         try:
@@ -218,7 +220,7 @@ def test_a_commit_larger_than_a_producer_batch_arrives_whole_and_in_order(settin
 
     async def scenario() -> None:
         await make_topics(settings, ["out", "first-changelog"])
-        owner = Transactions(settings, "first", 0)
+        owner = Transactions(settings, Cluster(settings), "first", 0)
         await owner.fence()
         try:
             await owner.write(Commit(changes, sends, {}))
@@ -242,7 +244,7 @@ def test_what_the_former_owner_commits_in_the_moment_before_the_fence_is_restore
     async def scenario() -> None:
         await make_topics(settings)
         await write(settings, "a", [(0, b"k", b"c")] * 3)
-        former = Transactions(settings, "first", 0)
+        former = Transactions(settings, Cluster(settings), "first", 0)
         await fence(former)
         await former.write(Commit({b"k": encode({"a": 1})}, [], {"a": 1}))
 
@@ -317,7 +319,7 @@ def test_a_position_that_retention_removed_is_refused(settings: Settings, start:
 def test_state_without_positions_is_refused(settings: Settings, start: Start) -> None:
     async def scenario() -> None:
         await make_topics(settings, [*broker.TOPICS, "first-changelog"])
-        owner = Transactions(settings, "first", 1)
+        owner = Transactions(settings, Cluster(settings), "first", 1)
         await owner.fence()
         await owner.write(Commit({b"k": encode({"a": 1})}, [], {}))
         await owner.stop()
