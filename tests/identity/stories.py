@@ -1,4 +1,4 @@
-"""Random stories about orders, parcels, claims and threads, and what must be true of them in the end."""
+"""Random stories about orders, parcels, claims and threads."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -99,28 +99,3 @@ def random_story(randomness: Random) -> Story:
 
 def _customer(randomness: Random) -> str:
     return f"customer:{ACCOUNT}:{randomness.randint(0, 2)}"
-
-
-def leaders(events: Iterable[SourceEvent]) -> dict[str, str]:
-    """Whom each id follows in the end: the newest link by event time."""
-    links: dict[str, tuple[datetime, str, str]] = {}
-    for event in events:
-        named = [(event.about, event.leader)] if event.leader else []
-        for lower, higher in named + [(follower, event.about) for follower in event.followers]:
-            link = (event.event_at, event.event_id, higher)
-            links[lower] = max(links.get(lower, link), link)
-    return {id: link[2] for id, link in links.items()}
-
-
-def head_of(id: str, following: dict[str, str]) -> str:
-    """The head of the matter that an id belongs to."""
-    while id in following:
-        id = following[id]
-    return id
-
-
-def own_customer(head: str, events: Iterable[SourceEvent]) -> str | None:
-    """What the head itself says of its customer, by its newest word; None if it never says."""
-    said = [(event.event_at, event.event_id, event.customer) for event in events if event.about == head]
-    known = [word for word in said if word[2]]
-    return max(known)[2] if known else None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def test_compare_finds_no_difference_in_a_whole_and_right_database(settings: Set
         client.command(f"DROP DATABASE {database_name(settings)}")
 
 
-def _places(run: Any, heads: dict[str, str]) -> list[Place]:
+def _places(run: Any, heads: Mapping[str, str]) -> list[Place]:
     customers: dict[str, str] = {}
     for planned in run:
         if isinstance(planned.body, Event) and planned.body.customer and planned.refused is None:
