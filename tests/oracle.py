@@ -28,8 +28,6 @@ class Expected(NamedTuple):
     """Id to the head of its matter, for every id that has events."""
     customers: Mapping[str, str | None]
     """Head of a matter to its customer; None: nobody has said, the customer is provisional."""
-    unsure: frozenset[str]
-    """Heads that once led somebody who follows another now: what that one said of the customer may have stayed."""
     facts: Mapping[FactKey, TimerState | FactState]
     """What the fold of every matter says."""
 
@@ -79,7 +77,6 @@ def expect(
         events=by_id,
         heads=heads,
         customers={head: customers.get(head) for head in histories},
-        unsure=_former_leaders(told, following),
         facts=facts,
     )
 
@@ -119,8 +116,3 @@ def _customers(events: Iterable[SourceEvent], following: Mapping[str, str]) -> d
                 best[id] = max(best.get(id, (nearness, word)), (nearness, word))
                 id, nearness = following.get(id), nearness - 1
     return {id: customer for id, (_, (_, _, customer)) in best.items()}
-
-
-def _former_leaders(events: Iterable[SourceEvent], following: Mapping[str, str]) -> frozenset[str]:
-    left = {higher for event in events for lower, higher in _links(event) if following[lower] != higher}
-    return frozenset(head_of(id, following) for id in left)

@@ -35,18 +35,25 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True, order=True):
 class Identity(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """What an id knows of itself.
 
-    `evidence` None: nothing says who its customer is. `leader` None: it follows nothing. `used`: events of it were sent
+    `word` None: it has not said who its customer is. `leader` None: it follows nothing. `used`: events of it were sent
     to its place, so a change of place is a move.
     """
 
     customer: str
     matter: str
-    evidence: Evidence | None = None
+    word: Evidence | None = None
+    heard: dict[str, Evidence] = {}
+    """By follower, the best it knows; empty as soon as there is a word of its own, which is nearer."""
     leader: str | None = None
     link: Said | None = None
     followers: tuple[str, ...] = ()
     moves: int = 0
     used: bool = False
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """The best that is known of its customer; None: nothing."""
+        return self.word or max(self.heard.values(), default=None)
 
 
 class ToId(NamedTuple):
@@ -85,7 +92,7 @@ def hear_event(identity: Identity | None, event: Event) -> tuple[Identity, list[
     actor = _Actor(event.about, identity or unplaced(event.about))
     said = event.event_at, event.event_id
     if event.customer:
-        actor.learn(Evidence(0, said, event.customer))
+        actor.say(Evidence(0, said, event.customer))
     actor.lead(event.followers, said)
     if event.leader:
         actor.follow(event.leader, said, None)
@@ -103,10 +110,14 @@ def hear_message(id: str, identity: Identity | None, message: PlaceMessage) -> t
             actor.follow(message.sender, said, place)
         case "register":
             actor.register(message.sender)
+        case "leave":
+            actor.leave(message.sender)
         case "told" if place:
             actor.told(message.sender, place)
         case "learn" if message.customer and said:
-            actor.learn(Evidence(message.nearness - 1, said, message.customer))
+            actor.learn(message.sender, Evidence(message.nearness - 1, said, message.customer))
+        case "learn" if not message.customer:
+            actor.learn(message.sender, None)
         case _:
             raise BadInput("wrong_place_message", f"{message.kind} from {message.sender} to {id} says too little")
     return actor.identity, actor.outputs
@@ -123,15 +134,15 @@ class _Actor:
     def place(self) -> tuple[str, str]:
         return self.identity.customer, self.identity.matter
 
-    def learn(self, evidence: Evidence) -> None:
-        """An id with a leader lives with it whoever its customer is, so it only passes on what it heard."""
-        if self.identity.evidence is not None and evidence <= self.identity.evidence:
-            return
-        self._set(evidence=evidence)
-        if self.identity.leader:
-            self._tell_leader_customer()
-        else:
-            self._settle((evidence.customer, self.id))
+    def say(self, word: Evidence) -> None:
+        if self.identity.word is None or self.identity.word < word:
+            self._know(word=word, heard={})
+
+    def learn(self, follower: str, evidence: Evidence | None) -> None:
+        """The newest that a follower passed on is what it knows, even if that is less than before."""
+        if self.identity.word is None:
+            others = {name: known for name, known in self.identity.heard.items() if name != follower}
+            self._know(heard=others if evidence is None else {**others, follower: evidence})
 
     def lead(self, followers: Iterable[str], said: Said) -> None:
         self._add_followers(followers)
@@ -144,13 +155,15 @@ class _Actor:
             if place:
                 self.told(leader, place)
             return
-        changed = leader != self.identity.leader
+        former = self.identity.leader
         self._set(link=said, leader=leader)
-        if not changed:
+        if leader == former:
             if place:
                 self.told(leader, place)
             return
         self._settle(place or (ids.provisional(leader), leader))
+        if former:
+            self._say(former, "leave")
         self._say(leader, "register")
         if self.identity.evidence is not None:
             self._tell_leader_customer()
@@ -158,6 +171,11 @@ class _Actor:
     def register(self, follower: str) -> None:
         self._add_followers((follower,))
         self._say(follower, "told", place=self.place)
+
+    def leave(self, follower: str) -> None:
+        """It follows another now: what it said of the customer counts there."""
+        self._set(followers=tuple(known for known in self.identity.followers if known != follower))
+        self.learn(follower, None)
 
     def told(self, leader: str, place: tuple[str, str]) -> None:
         if leader == self.identity.leader:  # a former leader no longer counts
@@ -168,6 +186,18 @@ class _Actor:
         if not self.identity.used:
             self._set(used=True)
             self._publish_place()
+
+    def _know(self, **changes: object) -> None:
+        """An id with a leader lives with it whoever its customer is, so it only passes on what it knows."""
+        before = self.identity.evidence
+        self._set(**changes)
+        after = self.identity.evidence
+        if after == before:
+            return
+        if self.identity.leader:
+            self._tell_leader_customer()
+        else:
+            self._settle((after.customer if after else ids.provisional(self.id), self.id))
 
     def _settle(self, place: tuple[str, str]) -> None:
         former = self.place
@@ -189,21 +219,14 @@ class _Actor:
 
     def _tell_leader_customer(self) -> None:
         evidence, leader = self.identity.evidence, self.identity.leader
-        assert evidence is not None
         assert leader is not None
-        self.outputs.append(
-            ToId(
-                leader,
-                PlaceMessage(
-                    kind="learn",
-                    sender=self.id,
-                    customer=evidence.customer,
-                    said_at=evidence.said[0],
-                    said_by=evidence.said[1],
-                    nearness=evidence.nearness,
-                ),
+        message = PlaceMessage(kind="learn", sender=self.id)
+        if evidence is not None:
+            said_at, said_by = evidence.said
+            message = msgspec.structs.replace(
+                message, customer=evidence.customer, said_at=said_at, said_by=said_by, nearness=evidence.nearness
             )
-        )
+        self.outputs.append(ToId(leader, message))
 
     def _say(self, id: str, kind: str, *, place: tuple[str, str] | None = None, said: Said | None = None) -> None:
         customer, matter = place or (None, None)

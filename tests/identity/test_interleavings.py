@@ -99,8 +99,7 @@ def test_every_event_lies_once_in_the_matter_of_its_customer_and_the_last_facts_
                 found[id] = {event.event_id for event in resident.past.events}
                 assert matter.head == expectation.heads[id], f"{id} lies in a wrong matter"
                 customer = expectation.customers[matter.head] or provisional(matter.head)
-                sure = matter.head not in expectation.unsure
-                assert not sure or matter.customer == customer, f"{id} lies at {matter.customer}, not at {customer}"
+                assert matter.customer == customer, f"{id} lies at {matter.customer}, not at {customer}"
     assert found == {id: {event.event_id for event in events} for id, events in expectation.events.items()}
     assert last_facts(local) == expectation.facts
     assert not local.records("dead_letter")
