@@ -9,21 +9,28 @@ Must not know what records are for. Raises BadInput for bytes that can't be read
 
 import io
 import json
-from collections.abc import Callable, Mapping
-from decimal import Context, Decimal
+from collections.abc import Mapping
+from decimal import Decimal
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastavro
-import msgspec
-from msgspec.structs import asdict
 
+from streams import avro
 from streams.domain import events, facts
 from streams.errors import BadInput
 
 MARKER = b"\xc3\x01"
 HEADER_SIZE = 10
+
+
+def _read_decimal(raw: bytes, written: Any = None, _: Any = None) -> Decimal:
+    return avro.to_decimal(raw, written["precision"], written["scale"])
+
+
+# Records of earlier versions are read by fastavro, whose own way takes time that grows with the square of the digits.
+fastavro.read.LOGICAL_READERS["bytes-decimal"] = _read_decimal
 
 EVENTS: tuple[type[events.Event], ...] = (
     events.Order,
@@ -46,17 +53,14 @@ ENTRIES: tuple[type[Any], ...] = (
     events.PlaceMessage,
     events.Move,
     events.DeadLetter,
+    events.DeadLetterReplay,
+    events.Recall,
+    events.Retry,
     events.Cursor,
     events.ClockProbe,
     facts.TimerFact,
     facts.MatterFact,
 )
-NESTED: Mapping[tuple[str, str], type[msgspec.Struct]] = {
-    ("order", "lines"): events.OrderLine,
-    ("return", "lines"): events.ReturnLine,
-    ("read_through", "positions"): events.SourcePosition,
-    ("tick", "accounts"): events.AccountClock,
-}
 STATES: Mapping[str, Any] = {
     state.KIND: state
     for state in (
@@ -72,8 +76,6 @@ STATES: Mapping[str, Any] = {
         facts.QuarantineState,
     )
 }
-
-# ---- schemas
 
 
 def resolve(name: str) -> Any:
@@ -91,183 +93,109 @@ def fingerprint(schema: Any) -> bytes:
     return bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
 
 
+class _Form(NamedTuple):
+    """How records of one kind look today."""
+
+    entry: type[Any]
+    schema: Any
+    header: bytes
+
+
 @cache
-def _current() -> dict[str, tuple[Any, bytes]]:
-    """Name to (parsed schema, header of a record)."""
-    current = {}
-    for entry in (*EVENTS, *ENTRIES):
-        schema = resolve(entry.NAME)
-        current[entry.NAME] = fastavro.parse_schema(schema), MARKER + fingerprint(schema)
-    return current
+def _forms() -> dict[str, _Form]:
+    """By name of the record."""
+    schemas = {entry: resolve(entry.NAME) for entry in (*EVENTS, *ENTRIES)}
+    return {entry.NAME: _Form(entry, schema, MARKER + fingerprint(schema)) for entry, schema in schemas.items()}
+
+
+@cache
+def _writer(name: str) -> avro.Writer:
+    form = _forms()[name]
+    return avro.struct_writer(form.schema, form.entry, form.header)
+
+
+@cache
+def _reader(name: str) -> avro.Reader:
+    form = _forms()[name]
+    return avro.struct_reader(form.schema, form.entry)
+
+
+@cache
+def _parsed(name: str) -> Any:
+    """Today's schema, as fastavro takes it."""
+    return fastavro.parse_schema(_forms()[name].schema)
 
 
 @cache
 def _readable() -> dict[bytes, tuple[str, Any]]:
-    """Header of a record to (name, schema it was written with): today's and all earlier versions."""
-    readable = {}
+    """Header of a record to its name and, where it is of an earlier version, the schema that it was written with."""
+    readable: dict[bytes, tuple[str, Any]] = {}
     for folder in sorted((files("schemas") / "versions").iterdir(), key=lambda path: path.name):
         for file in folder.iterdir() if folder.is_dir() else ():
             schema = json.loads(file.read_text())
             readable[MARKER + fingerprint(schema)] = folder.name, fastavro.parse_schema(schema)
-    for name, (schema, header) in _current().items():
-        readable[header] = name, schema
-    return readable
-
-
-MAX_DECIMAL_BYTES = 11
-"""What 24 digits need. A longer one is no amount, and turning it into digits takes time that grows with its square."""
-
-
-def _read_decimal(data: bytes, writer_schema: Any = None, reader_schema: Any = None) -> Decimal:
-    if len(data) > MAX_DECIMAL_BYTES:
-        raise ValueError(f"a decimal of {len(data)} bytes; at most {MAX_DECIMAL_BYTES}")
-    unscaled = int.from_bytes(data, "big", signed=True)
-    if abs(unscaled) >= 10 ** writer_schema["precision"]:
-        raise ValueError(f"a decimal of more than {writer_schema['precision']} digits")
-    return Decimal(unscaled).scaleb(-writer_schema["scale"], _EXACT)
-
-
-_EXACT = Context(prec=2 * MAX_DECIMAL_BYTES + 10)
-# fastavro's way to give a logical type a reader of one's own.
-fastavro.read.LOGICAL_READERS["bytes-decimal"] = _read_decimal
-
-# ---- writing
+    return readable | {form.header: (name, None) for name, form in _forms().items()}
 
 
 def encode(entry: Any) -> bytes:
-    """A struct of `streams.domain.events` or `.facts` as a record."""
-    schema, header = _current()[entry.NAME]
-    out = io.BytesIO()
-    out.write(header)
-    fastavro.schemaless_writer(out, schema, _TO_AVRO[entry.NAME](entry))
-    return out.getvalue()
+    """A struct of `streams.domain.events` or `.facts` as a record.
 
-
-def _event_to_avro(event: events.Event) -> dict[str, Any]:
-    plain = _to_avro(event)
-    # The writer takes from a record what the schema names, so the flat event serves as its own envelope.
-    plain["envelope"] = plain
-    return plain
-
-
-def _to_avro(entry: Any) -> dict[str, Any]:
-    plain = asdict(entry)
-    for field in _NESTED_FIELDS.get(entry.NAME, ()):
-        plain[field] = [asdict(item) for item in plain[field]]
-    return plain
-
-
-def _reference_to_avro(reference: events.Reference) -> dict[str, Any]:
-    return asdict(reference) | {"body": asdict(reference.body)}
-
-
-def _timer_fact_to_avro(fact: facts.TimerFact) -> dict[str, Any]:
-    return asdict(fact) | asdict(fact.key) | asdict(fact.state)
-
-
-def _matter_fact_to_avro(fact: facts.MatterFact) -> dict[str, Any]:
-    # A tuple names the branch of the union.
-    state = f"aftersales.{fact.key.kind}_state", asdict(fact.state)
-    return asdict(fact) | asdict(fact.key) | {"state": state}
-
-
-_NESTED_FIELDS: Mapping[str, tuple[str, ...]] = {
-    name: tuple(field for of, field in NESTED if of == name) for name, _ in NESTED
-}
-_TO_AVRO: dict[str, Callable[[Any], dict[str, Any]]] = {
-    **{event.NAME: _event_to_avro for event in EVENTS},
-    **{entry.NAME: _to_avro for entry in ENTRIES},
-    "reference": _reference_to_avro,
-    "timer_fact": _timer_fact_to_avro,
-    "matter_fact": _matter_fact_to_avro,
-}
-
-# ---- reading
+    Raises ValueError, TypeError, KeyError, AttributeError or OverflowError for a value that its schema does not take.
+    """
+    return _writer(entry.NAME)(entry)
 
 
 def name_of(record: bytes) -> str:
     """Which kind of record this is. Raises BadInput."""
-    found = _readable().get(record[:HEADER_SIZE])
-    if found is None:
-        raise _refusal(record)
-    return found[0]
-
-
-def _refusal(record: bytes) -> BadInput:
-    if record[:2] != MARKER or len(record) < HEADER_SIZE:
-        return BadInput("not_avro", f"{len(record)} bytes do not begin with the marker C3 01 and a schema fingerprint")
-    return BadInput(
-        "unknown_schema",
-        f"fingerprint {record[2:HEADER_SIZE].hex()} is of no schema known here; install the version that wrote it",
-    )
+    return _find(record)[0]
 
 
 def decode(record: bytes) -> Any:
     """The struct that a record holds. Raises BadInput: `not_avro`, `unknown_schema`, `undecodable`."""
-    found = _readable().get(record[:HEADER_SIZE])
-    if found is None:
-        raise _refusal(record)
-    name, written = found
-    body = io.BytesIO(record)
-    body.seek(HEADER_SIZE)
-    today = _current()[name][0]
+    name, record = today(record)
+    entry = read(name, _reader(name), record)
+    if name == "matter_fact" and type(entry.state) is not STATES.get(entry.key.kind):
+        raise BadInput("undecodable", f"matter_fact: the state is not one of a {entry.key.kind}")
+    return entry
+
+
+def today(record: bytes) -> tuple[str, bytes]:
+    """The kind of a record, and the record as today's schema writes it. Raises BadInput, as `decode`."""
+    name, written = _find(record)
+    if written is None:
+        return name, record
+    body, form = io.BytesIO(record[HEADER_SIZE:]), _forms()[name]
+    schema = _parsed(name)
     try:
-        plain: Any = fastavro.schemaless_reader(body, written, None if written is today else today)
+        values: Any = fastavro.schemaless_reader(body, written, schema, return_record_name=True)
     except (EOFError, ValueError, IndexError, KeyError, ArithmeticError, TypeError, MemoryError) as error:
         raise BadInput("undecodable", f"{name}: {type(error).__name__}: {error}") from error
-    if body.tell() != len(record):
-        raise BadInput("undecodable", f"{name}: {len(record) - body.tell()} bytes follow the record")
-    return _FROM_AVRO[name](plain)
+    out = io.BytesIO()
+    out.write(form.header)
+    fastavro.schemaless_writer(out, schema, values)
+    return name, out.getvalue() + body.read()
 
 
-def _event_reader(event: type[events.Event]) -> Callable[[dict[str, Any]], Any]:
-    lines = NESTED.get((event.NAME, "lines"))
-
-    def read(plain: dict[str, Any]) -> events.Event:
-        envelope = plain.pop("envelope")
-        envelope["followers"] = tuple(envelope["followers"])
-        if lines is not None:
-            plain["lines"] = tuple(lines(**line) for line in plain["lines"])
-        return event(**envelope, **plain)
-
-    return read
-
-
-def _entry_reader(entry: type[Any]) -> Callable[[dict[str, Any]], Any]:
-    nested = [(field, struct) for (name, field), struct in NESTED.items() if name == entry.NAME]
-
-    def read(plain: dict[str, Any]) -> Any:
-        for field, struct in nested:
-            plain[field] = tuple(struct(**item) for item in plain[field])
-        return entry(**plain)
-
-    return read
+def read(name: str, reader: avro.Reader, record: bytes) -> Any:
+    """What `reader` finds in a whole record of today, called `name`. Raises BadInput `undecodable`."""
+    try:
+        found, end = reader(record, HEADER_SIZE)
+    except BadInput:  # of a reader that looks at what it reads
+        raise
+    except avro.DAMAGE as error:
+        raise BadInput("undecodable", f"{name}: {type(error).__name__}: {error}") from error
+    if end != len(record):
+        raise BadInput("undecodable", f"{name}: it ends at {end} of {len(record)} bytes")
+    return found
 
 
-def _read_reference(plain: dict[str, Any]) -> events.Reference:
-    plain["body"] = events.ResponseTargets(**plain["body"])
-    return events.Reference(**plain)
-
-
-def _read_timer_fact(plain: dict[str, Any]) -> facts.TimerFact:
-    key = facts.TimerKey(**{name: plain.pop(name) for name in facts.TimerKey.__struct_fields__})
-    plain["explained_by"] = tuple(plain["explained_by"])
-    state = facts.TimerState(**{name: plain.pop(name) for name in facts.TimerState.__struct_fields__})
-    return facts.TimerFact(key=key, state=state, **plain)
-
-
-def _read_matter_fact(plain: dict[str, Any]) -> facts.MatterFact:
-    key = facts.MatterKey(kind=plain.pop("kind"), item=plain.pop("item"))
-    struct, state = STATES.get(key.kind), plain.pop("state")
-    if struct is None or set(struct.__struct_fields__) != state.keys():
-        raise BadInput("undecodable", f"matter_fact: the state is not one of a {key.kind}")
-    return facts.MatterFact(key=key, state=struct(**state), **plain)
-
-
-_FROM_AVRO: dict[str, Callable[[dict[str, Any]], Any]] = {
-    **{event.NAME: _event_reader(event) for event in EVENTS},
-    **{entry.NAME: _entry_reader(entry) for entry in ENTRIES},
-    "reference": _read_reference,
-    "timer_fact": _read_timer_fact,
-    "matter_fact": _read_matter_fact,
-}
+def _find(record: bytes) -> tuple[str, Any]:
+    found = _readable().get(record[:HEADER_SIZE])
+    if found is not None:
+        return found
+    if record[:2] != MARKER or len(record) < HEADER_SIZE:
+        raise BadInput("not_avro", f"{len(record)} bytes do not begin with the marker C3 01 and a schema fingerprint")
+    raise BadInput(
+        "unknown_schema",
+        f"fingerprint {record[2:HEADER_SIZE].hex()} is of no schema known here; install the version that wrote it",
+    )

@@ -1,6 +1,7 @@
 """Which partition a key belongs to, as Kafka's default partitioner has it. Must not know of clients or topics."""
 
 from functools import lru_cache
+from struct import unpack_from
 
 MASK = 0xFFFFFFFF
 MULTIPLIER = 0x5BD1E995
@@ -16,12 +17,12 @@ def partition_of(key: bytes, partitions: int) -> int:
 @lru_cache(CACHED_KEYS)
 def _hash(key: bytes) -> int:
     """Murmur2 as in Kafka's Java client (`org.apache.kafka.common.utils.Utils.murmur2`)."""
-    whole = len(key) & ~3
+    words = len(key) >> 2
+    whole = words << 2
     value = SEED ^ len(key)
-    for at in range(0, whole, 4):
-        word = int.from_bytes(key[at : at + 4], "little") * MULTIPLIER & MASK
-        word = (word ^ word >> 24) * MULTIPLIER & MASK
-        value = value * MULTIPLIER & MASK ^ word
+    for word in unpack_from(f"<{words}I", key):
+        word = word * MULTIPLIER & MASK
+        value = (value * MULTIPLIER ^ (word ^ word >> 24) * MULTIPLIER) & MASK
     if whole < len(key):
         value = (value ^ int.from_bytes(key[whole:], "little")) * MULTIPLIER & MASK
     value = (value ^ value >> 13) * MULTIPLIER & MASK

@@ -4,14 +4,15 @@ Must not know how rows are stored. The columns of a table are the fields of the 
 so that they are written down once, in streams/domain; a test compares them with deploy/clickhouse/.
 """
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, TypeAlias
+from functools import cache, lru_cache
+from itertools import chain
+from typing import Any, Final, TypeAlias, get_args, get_type_hints
 
 import msgspec
 
-from streams import codec
+from streams import avro, codec
 from streams.delivery.agent import Record
 from streams.delivery.dead_letters import dead_record
 from streams.domain import events, facts
@@ -25,7 +26,7 @@ Value: TypeAlias = str | bytes | int | float | bool | Decimal | tuple[str, ...] 
 """What a column takes; an instant is its microseconds since 1970."""
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One row: its table and its values in the order of `COLUMNS[table]`."""
 
     table: str
@@ -41,6 +42,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "place": events.Place.__struct_fields__,
     "classification": events.Classification.__struct_fields__,
     "dead_letter": events.DeadLetter.__struct_fields__,
+    "dead_letter_replay": events.DeadLetterReplay.__struct_fields__,
     "timer_fact": (
         "generation",
         "about",
@@ -72,15 +74,16 @@ TOPICS: Final[Mapping[str, tuple[type[Any], ...]]] = {
     "place": (events.Place,),
     "message_text": (events.MessageText,),
     "classification": (events.Classification,),
-    "dead_letter": (events.DeadLetter,),
+    "dead_letter": (events.DeadLetter, events.DeadLetterReplay),
 }
 """Topics that are stored, and the records among theirs that are."""
 
-SKIPPED: Final = frozenset({"tick", "move", "reference"})
+SKIPPED: Final = frozenset({"tick", "move", "recall", "retry", "reference"})
 """Entries of a timeline that are no events. A tick a second and partition comes by: skipped without decoding."""
 
-LARGEST: Final = Decimal(10**18)
-"""Decimal(24, 6) has 18 digits before the point."""
+DECIMAL_SCALE: Final = 6
+"""Of every decimal, here as in schemas/; so its 24 digits are 18 before the point."""
+CACHED_DECIMALS: Final = 1 << 12
 MOST_PIECES: Final = 10**12
 """A quantity times a price must fit into Decimal(38, 6): one line beyond would break all figures it counts for."""
 
@@ -93,84 +96,149 @@ def rows_of(record: Record) -> list[Row]:
     if record.topic == events.Place.NAME and not record.value:
         return []
     try:
-        if record.topic == "timeline" and codec.name_of(record.value) in SKIPPED:
+        name, value = codec.today(record.value)
+        if record.topic == "timeline" and name in SKIPPED:
             return []
-        entry = codec.decode(record.value)
-        if not isinstance(entry, TOPICS[record.topic]):
-            raise BadInput("wrong_topic", f"a {entry.NAME} on topic {record.topic}")
-        return [row_of(entry)]
+        if name not in _NAMES[record.topic]:
+            raise BadInput("wrong_topic", f"a {name} on topic {record.topic}")
+        return [_row_of(name, value)]
     except BadInput as error:
-        return [_row_of_fields("dead_letter", dead_record(AGENT, record, error))]
+        return [row_of(dead_record(AGENT, record, error))]
 
 
 def row_of(entry: Any) -> Row:
     """The row of one struct. Raises BadInput `out_of_range` for a value that its column can't hold."""
-    match entry:
-        case events.MessageText() | events.Place() | events.Classification() | events.DeadLetter():
-            return _row_of_fields(entry.NAME, entry)
-        case events.Event():
-            envelope = [_stored(name, getattr(entry, name)) for name in events.ENVELOPE_FIELDS]
-            return Row("event", (entry.NAME, *envelope, body_of(entry)))
-        case facts.TimerFact(key=key, state=state):
-            return Row(
-                "timer_fact", (entry.generation, entry.about, *_values(key), *_statement(entry), *_values(state))
-            )
-        case facts.MatterFact(key=key, state=state):
-            head = entry.generation, entry.about, key.item
-            return Row(f"{key.kind}_fact", (*head, *_statement(entry), *_values(state)))
-    raise TypeError(f"no table holds a {type(entry).__name__}")
+    return _row_of(entry.NAME, codec.encode(entry))
 
 
-def body_of(event: events.Event) -> str:
-    """An event's own fields, without the envelope, as JSON: instants in ISO 8601, decimals as text."""
-    names = event.__struct_fields__[len(events.ENVELOPE_FIELDS) :]
-    return msgspec.json.encode({name: _plain(name, getattr(event, name)) for name in names}).decode()
+def _row_of(name: str, record: bytes) -> Row:
+    """The row of a record of today, called `name`, without a struct in between. Raises BadInput."""
+    read = _readers().get(name)
+    if read is None:
+        raise TypeError(f"no table holds a {name}")
+    row: Row = codec.read(name, read, record)
+    return row
 
 
-def _plain(name: str, value: Any) -> Any:
-    """For JSON, with fields by name, and no value that the columns of a view can't hold."""
-    if isinstance(value, tuple):
-        return [_plain(name, item) for item in value]
-    if isinstance(value, msgspec.Struct):
-        return {name: _plain(name, getattr(value, name)) for name in value.__struct_fields__}
-    _stored(name, value)
-    return value
+@cache
+def _readers() -> Mapping[str, avro.Reader]:
+    """By name of the record; what they read is its row."""
+    names = {
+        "Row": Row,
+        "event_row": _event_row,
+        "fact_row": _fact_row,
+        "check_quantity": _check_quantity,
+        "EARLIEST": to_micros(EARLIEST),
+        "LATEST": to_micros(LATEST),
+        "refuse": _refuse,
+        "to_decimal": avro.to_decimal,
+    }
+    decimal = "to_decimal({raw}, {precision}, {scale})"
+    return {
+        name: avro.reader(
+            codec.resolve(name), _layout, _instant_in_body if name in _EVENTS else _micros, decimal, names
+        )
+        for name in _STORED
+    }
 
 
-def _row_of_fields(table: str, struct: Any) -> Row:
-    return Row(table, tuple(_stored(name, getattr(struct, name)) for name in COLUMNS[table]))
+def _layout(record: str, values: Mapping[str, str]) -> str:
+    """Expression of what is made of a record: a row, a state to be put into one, or a line within a body."""
+    if "quantity" in values:
+        values = {**values, "quantity": f"check_quantity({values['quantity']})"}
+
+    def columns(names: Iterable[str]) -> str:
+        return f"({', '.join(values[name] for name in names)},)"
+
+    if record in _EVENTS:
+        own = {name: value for name, value in values.items() if name not in events.ENVELOPE_FIELDS}
+        return f"event_row({record!r}, {columns(events.ENVELOPE_FIELDS)}, {_dict(own)})"
+    if record == facts.MatterFact.NAME:
+        return f"fact_row({values['kind']}, {columns(('generation', 'about', 'item', *STATEMENT))}, {values['state']})"
+    if record in COLUMNS:
+        return f"Row({record!r}, {columns(COLUMNS[record])})"
+    kind = record.removesuffix("_state")
+    if kind != record and kind in codec.STATES:
+        return f"({kind!r}, {columns(codec.STATES[kind].__struct_fields__)})"
+    return _dict(values)
 
 
-def _values(struct: msgspec.Struct) -> list[Value]:
-    return [_stored(name, getattr(struct, name)) for name in struct.__struct_fields__]
+def _dict(values: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{name!r}: {value}" for name, value in values.items()) + "}"
 
 
-def _statement(fact: facts.TimerFact | facts.MatterFact) -> tuple[Value, ...]:
-    return fact.revision, fact.withdrawn, fact.cause, fact.fold_version
+def _event_row(kind: str, envelope: tuple[Value, ...], own: dict[str, Any]) -> Row:
+    """Envelope in columns; the event's own fields as JSON: instants in ISO 8601, decimals as text."""
+    return Row("event", (kind, *envelope, _encode_json(own).decode()))
 
 
-def _stored(name: str, value: Any) -> Value:
-    convert = _CONVERT.get(type(value))
-    stored: Value = value if convert is None else convert(name, value)
-    return stored
+def _fact_row(kind: str, statement: tuple[Value, ...], state: tuple[str, tuple[Value, ...]]) -> Row:
+    if state[0] != kind:
+        raise BadInput("undecodable", f"matter_fact: the state is not one of a {kind}")
+    return Row(f"{kind}_fact", statement + state[1])
 
 
-def _instant(name: str, value: datetime) -> int:
-    if not EARLIEST <= value <= LATEST:
-        raise BadInput("out_of_range", f"{name}: {value.isoformat()} is not between {EARLIEST:%Y} and {LATEST:%Y}")
-    return to_micros(value)
+def _check_quantity(quantity: int) -> int:
+    if not -MOST_PIECES < quantity < MOST_PIECES:
+        raise BadInput("out_of_range", f"quantity: {quantity} pieces of one line")
+    return quantity
 
 
-def _decimal(name: str, value: Decimal) -> Decimal:
-    if not -LARGEST < value < LARGEST:
-        raise BadInput("out_of_range", f"{name}: {value} has more than 18 digits before the point")
-    return value
+def _micros(field: str) -> str:
+    """Expression of an instant as columns take it."""
+    return f"({{raw}} if EARLIEST <= {{raw}} <= LATEST else refuse({field!r}, {{raw}}))"
 
 
-def _integer(name: str, value: int) -> int:
-    if name == "quantity" and not -MOST_PIECES < value < MOST_PIECES:
-        raise BadInput("out_of_range", f"quantity: {value} pieces of one line")
-    return value
+def _instant_in_body(field: str) -> str:
+    """Expression of an instant of an event: its own fields go into JSON, which takes instants as such."""
+    return _micros(field) if field in events.ENVELOPE_FIELDS else f"EPOCH + {_micros(field)} * MICROSECOND"
 
 
-_CONVERT: Final[Mapping[type, Callable[[str, Any], Value]]] = {datetime: _instant, Decimal: _decimal, int: _integer}
+def _refuse(name: str, micros: int) -> None:
+    raise BadInput("out_of_range", f"{name}: {micros} µs since 1970 is not between {EARLIEST:%Y} and {LATEST:%Y}")
+
+
+_encode_json: Final = msgspec.json.Encoder().encode
+_NAMES: Final = {topic: frozenset(entry.NAME for entry in entries) for topic, entries in TOPICS.items()}
+_STORED: Final = frozenset().union(*_NAMES.values())
+_EVENTS: Final = _NAMES["timeline"]
+
+
+def encode_rows(table: str, rows: Sequence[tuple[Value, ...]]) -> bytes:
+    """Rows of one table as ClickHouse's format MsgPack: the values of all columns, one after the other.
+
+    A decimal is its unscaled number in 16 bytes, little-endian; whatever is bytes goes into a String as it is.
+    """
+    decimals = _DECIMALS[table]
+    if decimals:
+        rows = [_with_decimals(row, decimals) for row in rows]
+    encoded = _encode(list(chain.from_iterable(rows)))
+    return encoded[_HEADER_SIZES.get(encoded[0], 1) :]
+
+
+def _with_decimals(row: tuple[Value, ...], places: Iterable[int]) -> tuple[Value, ...]:
+    values = list(row)
+    for place in places:
+        if (value := values[place]) is not None:
+            values[place] = _unscaled(value)
+    return tuple(values)
+
+
+@lru_cache(CACHED_DECIMALS)
+def _unscaled(value: Decimal) -> bytes:
+    return int(value.scaleb(DECIMAL_SCALE)).to_bytes(16, "little", signed=True)
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_HEADER_SIZES: Final = {0xDC: 3, 0xDD: 5}
+"""Of an array, by its first byte; of a short one, 1. MsgPack in ClickHouse has no array around its rows."""
+_DECIMALS: Final[Mapping[str, Sequence[int]]] = {
+    table: [
+        place
+        for place, name in enumerate(columns)
+        if (state := codec.STATES.get(table.removesuffix("_fact"))) is not None
+        and Decimal in (hint := get_type_hints(state).get(name), *get_args(hint))
+    ]
+    for table, columns in COLUMNS.items()
+}
+"""Places of the columns that are decimals, by table."""

@@ -5,6 +5,8 @@ nothing is so long that state could outgrow a record.
 """
 
 from datetime import datetime
+from functools import cache
+from typing import get_args, get_type_hints
 
 import msgspec
 
@@ -46,7 +48,7 @@ def check_event(event: Event, size: int) -> None:
         ("account", event.account, MAX_NAME_BYTES),
         ("marketplace", event.marketplace, MAX_NAME_BYTES),
     ):
-        if len(value.encode()) > most:
+        if len(value) * 4 > most and len(value.encode()) > most:
             raise BadInput("too_long", f"{name} of {len(value)} characters; at most {most} bytes are allowed")
     ids.check_id(event.about, ABOUT.get(event.NAME, SUBJECTS))
     if event.customer:
@@ -66,13 +68,16 @@ def _check_link(lower: str, higher: str) -> None:
 
 
 def _check_instants(struct: msgspec.Struct) -> None:
-    for name in struct.__struct_fields__:
+    for name in _instants_of(type(struct)):
         value = getattr(struct, name)
-        if isinstance(value, datetime):
-            if not EARLIEST <= value <= LATEST:
-                raise BadInput(
-                    "out_of_range", f"{name}: {value.isoformat()} is not between {EARLIEST:%Y} and {LATEST:%Y}"
-                )
-        elif isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
-            for item in value:
-                _check_instants(item)
+        if value is not None and not EARLIEST <= value <= LATEST:
+            raise BadInput("out_of_range", f"{name}: {value.isoformat()} is not between {EARLIEST:%Y} and {LATEST:%Y}")
+    for item in getattr(struct, "lines", ()):
+        _check_instants(item)
+
+
+@cache
+def _instants_of(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The fields that are instants."""
+    hints = get_type_hints(struct)
+    return tuple(name for name in struct.__struct_fields__ if datetime in (hints[name], *get_args(hints[name])))

@@ -232,7 +232,9 @@ class TimerState(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag
     explained_by: tuple[str, ...] = ()
 
 
-class TimerKey(msgspec.Struct, frozen=True, kw_only=True, array_like=True, order=True, tag="timer", gc=False):
+class TimerKey(
+    msgspec.Struct, frozen=True, kw_only=True, array_like=True, order=True, tag="timer", gc=False, cache_hash=True
+):
     """Key of a timer fact, within a generation."""
 
     case_id: str
@@ -241,7 +243,9 @@ class TimerKey(msgspec.Struct, frozen=True, kw_only=True, array_like=True, order
     level: str = "result"
 
 
-class MatterKey(msgspec.Struct, frozen=True, kw_only=True, array_like=True, order=True, tag="matter", gc=False):
+class MatterKey(
+    msgspec.Struct, frozen=True, kw_only=True, array_like=True, order=True, tag="matter", gc=False, cache_hash=True
+):
     """Key of a matter fact, within a generation and an id."""
 
     kind: str

@@ -12,7 +12,6 @@ import msgspec
 
 from streams.domain.events import Event, Reference, ResponseTargets, SourceEvent
 from streams.domain.facts import FactState, MatterKey, TimerKey, TimerState
-from streams.domain.ids import kind_of
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Event)
@@ -93,12 +92,17 @@ def newest(values: Iterable[T | None]) -> T | None:
 
 def first(instants: Iterable[datetime | None]) -> datetime | None:
     """The earliest instant of those that are there."""
-    return min((instant for instant in instants if instant is not None), default=None)
+    found = None
+    for instant in instants:
+        if instant is not None and (found is None or instant < found):
+            found = instant
+    return found
 
 
 def of_kind(history: History, kind: str) -> Iterable[tuple[str, Events]]:
     """The ids of one kind, with their events."""
-    return ((id, events) for id, events in history.items() if kind_of(id) == kind)
+    prefix = f"{kind}:"
+    return [(id, events) for id, events in history.items() if id.startswith(prefix)]
 
 
 def only(events: Events, type_: type[E]) -> list[E]:

@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from streams.domain import events, facts
-from streams.rows import COLUMNS, row_of
+from streams.rows import row_of
+from streams.sink import insert_rows
 
 ACCOUNT = "shop-de"
 MARKETPLACE = "amazon-de"
@@ -25,7 +26,7 @@ def store(client: Any, entries: Iterable[Any]) -> None:
         row = row_of(entry)
         rows[row.table].append(row.values)
     for table, values in rows.items():
-        client.insert(table, values, column_names=COLUMNS[table])
+        insert_rows(client, table, values)
 
 
 def ask(client: Any, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:

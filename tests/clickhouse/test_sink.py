@@ -22,6 +22,7 @@ from streams.domain import events
 from streams.embedded.ports import free_port
 from streams.rows import AGENT, TOPICS
 from streams.settings import PREFIX, Settings
+from streams.topics import read_topics
 from tests.clickhouse.gate import Gate
 from tests.clickhouse.made import ask, at, envelope, matter_fact, order, place, timer
 from tests.engines import RunningStack
@@ -45,8 +46,13 @@ def topics(settings: Settings) -> None:
     async def create() -> None:
         admin = AIOKafkaAdminClient(**settings.kafka_options())
         await admin.start()
-        names = [topic_name(settings.namespace, noun) for noun in TOPICS]
-        await admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
+        declared = read_topics(PARTITIONS)
+        await admin.create_topics(
+            [
+                NewTopic(topic_name(settings.namespace, noun), PARTITIONS, 1, topic_configs=declared[noun].configs(1))
+                for noun in TOPICS
+            ]
+        )
         await admin.close()
 
     asyncio.run(create())
@@ -57,7 +63,9 @@ def start_sink(settings: Settings, tmp_path: Path, topics: None) -> Iterator[Sta
     """Starts sinks as processes, of another DSN if given, and returns when they are ready; kills what is left."""
     started: list[subprocess.Popen[bytes]] = []
     # A static member's place is free at once when it starts again: a kill costs no session time-out.
-    given = msgspec.structs.replace(settings, ready_file=str(tmp_path / "ready"), static_membership=True)
+    given = msgspec.structs.replace(
+        settings, partitions=PARTITIONS, ready_file=str(tmp_path / "ready"), static_membership=True
+    )
 
     def start(dsn: str = settings.clickhouse_dsn, run: str = RUN) -> "subprocess.Popen[bytes]":
         Path(given.ready_file).unlink(missing_ok=True)

@@ -120,16 +120,6 @@ def test_every_kind_of_state_is_a_record_of_its_name() -> None:
     assert set(codec.STATES) == set(fields(SCHEMAS["matter_fact"])["kind"]["type"]["symbols"]) - {"unknown"}
 
 
-def test_all_arrays_of_records_are_read_as_structs() -> None:
-    arrays = {
-        (name, field)
-        for name in SCHEMAS
-        for field, declared in flat(name).items()
-        if isinstance(kind := declared["type"], dict) and kind["type"] == "array" and kind["items"] != "string"
-    }
-    assert arrays == set(codec.NESTED)
-
-
 @pytest.mark.parametrize("event", codec.EVENTS, ids=lambda event: event.NAME)
 def test_an_event_begins_with_its_envelope(event: type[events.Event]) -> None:
     first = SCHEMAS[event.NAME]["fields"][0]
