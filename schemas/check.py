@@ -38,6 +38,8 @@ HOMES = frozenset({"customer", "provisional"})
 IDS = {
     "place": {"id": ANY, "customer": HOMES, "matter": ANY},
     "place_message": {"sender": ANY, "matter": ANY},
+    "recall": {"matter": ANY},
+    "retry": {"matter": ANY},
     "move": {"id": ANY, "matter": ANY, "to_customer": HOMES, "to_matter": ANY},
 }
 """Further fields that hold ids, and of which kinds."""

@@ -23,7 +23,7 @@ CONNECT_S: Final = 5
 ANSWER_S: Final = 300
 """Longest silence within an answer."""
 
-DEFAULT_RETENTION: Final[Mapping[str, int]] = {"message_text": 30, "dead_letter": 30}
+DEFAULT_RETENTION: Final[Mapping[str, int]] = {"message_text": 30, "dead_letter": 30, "dead_letter_replay": 30}
 """Days, by table. Every other table keeps its rows."""
 KEPT: Final = frozenset({"place"})
 """Tables that have no retention: without its place, an id has no customer."""

@@ -11,10 +11,12 @@ Order, the first that has a value wins:
 4. the defaults below
 """
 
+import ipaddress
 import json
 import os
 import ssl
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
@@ -30,14 +32,16 @@ from streams.yamls import NotYaml, read_yaml
 PREFIX = "AFTERSALES_"
 FILE = "settings"
 """Name of the one variable that is no setting: it says where the settings file is."""
-SECRETS = frozenset({"sasl_password", "pseudonym_key"})
+SECRETS = frozenset({"sasl_password", "pseudonym_key", "metrics_token"})
 URLS = frozenset({"clickhouse_dsn", "maven_url"})
 """They may hold a password."""
 KEY_BYTES = 16
 """Shortest pseudonym key: a shorter one can be found by trying, and with it the customers behind the pseudonyms."""
 MAX_PORT = 65535
 MAX_PARTITIONS = 1000
+MAX_RUN = 1_000_000
 MAX_REPLICAS = 100
+MAX_ARCHIVE_DAYS = 36_500
 MIN_S, MAX_S = 0.1, 86_400.0
 
 Port: TypeAlias = Annotated[
@@ -82,6 +86,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """First part of topic names, consumer groups and transactional ids."""
     generation: str = "g1"
     """Generation of facts that this pipeline writes; a rebuild from the source topics is a new one."""
+    archive_after_days: Annotated[
+        int, Meta(ge=0, le=MAX_ARCHIVE_DAYS, description=f"a whole number of days from 0 to {MAX_ARCHIVE_DAYS}")
+    ] = 400
+    """A matter in which nothing runs is archived when nothing has come for so long: its events leave the state, which
+    only knows them again. 0: never. The timeline is kept for 400 days."""
     pseudonym_key: str = ""
     """Secret key of customer pseudonyms (HMAC-SHA256), at least `KEY_BYTES`, never rotated; or a file with it:"""
     pseudonym_key_file: str = ""
@@ -113,8 +122,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     transaction_timeout_s: Seconds = 20.0
     deadline_s: Seconds = 60.0
     """Longest time a join, a restore or a batch may stand still before the process ends."""
+    breaker_records: Annotated[
+        int, Meta(ge=0, le=MAX_RUN, description=f"a whole number from 0 to {MAX_RUN}, where 0 means never")
+    ] = 1000
+    """Refused records in a row after which an input topic is left alone but for probes; 0: never."""
+
+    # Watching
     ready_file: str = ""
     """Touched when a worker is ready, removed when it is not (a readiness probe for orchestrators)."""
+    metrics_port: Annotated[
+        int, Meta(ge=0, le=MAX_PORT, description=f"a port from 0 to {MAX_PORT}, where 0 means no endpoint")
+    ] = 0
+    """Where a worker answers `/metrics` and `/healthz`; 0: nowhere."""
+    metrics_host: str = "127.0.0.1"
+    """Address that the endpoint listens on; beyond loopback only with a `metrics_token`."""
+    metrics_token: str = ""
+    """Secret that `/metrics` asks for as `Authorization: Bearer …`; empty: none."""
+
+    @property
+    def archive_after(self) -> timedelta | None:
+        """`archive_after_days`, None for never."""
+        return timedelta(days=self.archive_after_days) if self.archive_after_days else None
 
     @property
     def cache_path(self) -> Path:
@@ -277,11 +305,23 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(
             f"kafka_port and clickhouse_port are both {settings.kafka_port}: give each a port of its own, or 0"
         )
+    if settings.metrics_port and not settings.metrics_token and not _is_loopback(settings.metrics_host):
+        raise SettingsError(
+            f"metrics_host {settings.metrics_host} can be reached from other machines: set {PREFIX}METRICS_TOKEN to a "
+            "secret that metrics are to be asked for with, or metrics_host to 127.0.0.1"
+        )
     for name in sorted(URLS):
         try:
             urlsplit(getattr(settings, name))
         except ValueError:
             raise SettingsError(f"{name} is no URL: correct {PREFIX}{name.upper()}") from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _explain(error: str, known: Mapping[str, Any]) -> str:

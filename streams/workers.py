@@ -22,7 +22,7 @@ def _correlate(settings: Settings) -> Agent[Any]:
 def _casework(settings: Settings) -> Agent[Any]:
     from streams.agents import casework
 
-    return casework.agent(settings.generation)
+    return casework.agent(settings.generation, settings.archive_after)
 
 
 AGENTS: Mapping[str, Callable[[Settings], Agent[Any]]] = {

@@ -26,7 +26,7 @@ def decide(record: Record, state: State[Identity]) -> Effects[Identity]:
         if not isinstance(message, PlaceMessage):
             raise BadInput("wrong_record", f"a {message.NAME} on the topic place_message")
         known, outputs = identity.hear_message(id, state.get(record.key), message)
-        return Effects(changes={record.key: known}, sends=_sends(outputs))
+        return Effects(changes={record.key: known}, sends=sends_of(outputs))
     event = codec.decode(record.value)
     if not isinstance(event, Event) or record.topic != event.NAME:
         raise BadInput("wrong_record", f"a {event.NAME} on the topic {record.topic}")
@@ -37,10 +37,11 @@ def decide(record: Record, state: State[Identity]) -> Effects[Identity]:
     check_event(event, len(record.value))
     known, outputs = identity.hear_event(state.get(key), event)
     entry = Send("timeline", known.customer.encode(), record.value, ((MATTER_HEADER, known.matter.encode()),))
-    return Effects(changes={key: known}, sends=[*_sends(outputs), entry])
+    return Effects(changes={key: known}, sends=[*sends_of(outputs), entry])
 
 
-def _sends(outputs: list[identity.Output]) -> list[Send]:
+def sends_of(outputs: list[identity.Output]) -> list[Send]:
+    """What ids say, as records."""
     sends = []
     for output in outputs:
         match output:
@@ -53,11 +54,29 @@ def _sends(outputs: list[identity.Output]) -> list[Send]:
     return sends
 
 
+_PLAIN, _PROVISIONAL = b"\x00", b"\x01"
+_encode_identity = msgspec.msgpack.Encoder().encode
+_decode_identity = msgspec.msgpack.Decoder(Identity).decode
+
+
+def encode(known: Identity) -> bytes:
+    """A state value as bytes. The first says whether it heads a matter of nobody that is known: it is counted."""
+    is_provisional = known.leader is None and ids.is_provisional(known.customer)
+    return (_PROVISIONAL if is_provisional else _PLAIN) + _encode_identity(known)
+
+
+def decode(encoded: bytes) -> Identity:
+    """The value of its bytes."""
+    return _decode_identity(memoryview(encoded)[1:])
+
+
 AGENT: Agent[Identity] = Agent(
     name="correlate",
     inputs=(*SOURCES, "place_message"),
     outputs=("timeline", "place_message", "place"),
     decide=decide,
-    encode=msgspec.msgpack.Encoder().encode,
-    decode=msgspec.msgpack.Decoder(Identity).decode,
+    encode=encode,
+    decode=decode,
+    marks={_PROVISIONAL[0]: "provisional_customers"},
+    bounds=frozenset({"too_many_followers"}),
 )

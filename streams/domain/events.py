@@ -298,6 +298,35 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     raw: bytes
 
 
+class DeadLetterReplay(msgspec.Struct, frozen=True, kw_only=True):
+    NAME: ClassVar[str] = "dead_letter_replay"
+
+    dead_letter_id: str
+    replayed_at: datetime
+
+
+class RecalledPast(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    past: bytes
+
+
+class Recall(msgspec.Struct, frozen=True, kw_only=True):
+    NAME: ClassVar[str] = "recall"
+
+    matter: str
+    asked_at: datetime
+    by: str
+    pasts: tuple[RecalledPast, ...]
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    NAME: ClassVar[str] = "retry"
+
+    matter: str
+    asked_at: datetime
+    by: str
+
+
 class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     NAME: ClassVar[str] = "cursor"
 

@@ -123,6 +123,20 @@ def hear_message(id: str, identity: Identity | None, message: PlaceMessage) -> t
     return actor.identity, actor.outputs
 
 
+def take_up(id: str, identity: Identity, place: Place | None) -> tuple[Identity, list[Output]]:
+    """An identity that was made anew from events, at the place that it was last told to have; None: nothing was sent.
+
+    What others may have missed is said again, so that wherever messages are still on their way, all ends as it should.
+    """
+    if place is not None:
+        identity = msgspec.structs.replace(
+            identity, customer=place.customer, matter=place.matter, moves=place.revision, used=True
+        )
+    actor = _Actor(id, identity)
+    actor.speak_up()
+    return actor.identity, actor.outputs
+
+
 class _Actor:
     """One id at work: `identity` changes as it learns, `outputs` gathers what it says."""
 
@@ -187,6 +201,15 @@ class _Actor:
             self._set(used=True)
             self._publish_place()
 
+    def speak_up(self) -> None:
+        """Say where it is and what it knows, as if for the first time."""
+        if self.identity.leader:
+            self._say(self.identity.leader, "register")
+            self._tell_leader_customer()
+        else:
+            self._settle_by(self.identity.evidence)
+        self._tell_followers()
+
     def _know(self, **changes: object) -> None:
         """An id with a leader lives with it whoever its customer is, so it only passes on what it knows."""
         before = self.identity.evidence
@@ -197,7 +220,10 @@ class _Actor:
         if self.identity.leader:
             self._tell_leader_customer()
         else:
-            self._settle((after.customer if after else ids.provisional(self.id), self.id))
+            self._settle_by(after)
+
+    def _settle_by(self, evidence: Evidence | None) -> None:
+        self._settle((evidence.customer if evidence else ids.provisional(self.id), self.id))
 
     def _settle(self, place: tuple[str, str]) -> None:
         former = self.place
@@ -214,8 +240,11 @@ class _Actor:
             self.outputs.append(ToCustomer(former[0], leave))
             self.outputs.append(ToCustomer(customer, Move(step="in", id=self.id, number=number, matter=matter)))
             self._publish_place()
+        self._tell_followers()
+
+    def _tell_followers(self) -> None:
         for follower in self.identity.followers:
-            self._say(follower, "told", place=place)
+            self._say(follower, "told", place=self.place)
 
     def _tell_leader_customer(self) -> None:
         evidence, leader = self.identity.evidence, self.identity.leader

@@ -6,7 +6,9 @@ protocol of moves, and why each rule is needed, stands in docs/identity.md.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -14,6 +16,7 @@ import msgspec
 from streams.domain.events import Move, SourceEvent
 from streams.domain.facts import FactState, MatterFact, MatterKey, QuarantineState, TimerFact, TimerKey, TimerState
 from streams.domain.history import Events, FactKey, Folded, History, Wake, add_event
+from streams.domain.instants import BEGINNING
 from streams.errors import BadInput
 
 MAX_EVENTS = 2_000
@@ -24,6 +27,11 @@ MAX_SIZE = 256 << 10
 
 MAX_FACTS = 2_000
 """Of one matter. A fold that says more is taken for a failed one."""
+
+
+NOW = "\x00now"
+"""The clock of ticks: for what depends on no account."""
+HASH_BYTES = 8
 
 
 MAX_WAKES = 255
@@ -56,12 +64,18 @@ class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
     stated: tuple[Stated, ...] = ()
     dropped: int = 0
     """Events that came to a place which was full: they are in the log only, and nothing may be stated without them."""
+    archived: bytes = b""
+    """Hashes, sorted, of the events it had when its matter was archived. They, and what was stated, are not here any
+    more: what was stated last holds."""
+
+
+NOTHING_PAST = Past()
 
 
 class Resident(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """An id at this place. A move is announced and arrives in either order, so numbers of moves are kept until both."""
 
-    past: Past = Past()
+    past: Past = NOTHING_PAST
     expected: tuple[int, ...] = ()
     """Announced, not here yet."""
     arrived: tuple[int, ...] = ()
@@ -76,7 +90,7 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fa
     @property
     def empty(self) -> bool:
         """Whether nothing of it is here: no event, nothing stated, nothing under way."""
-        return self.past == Past() and not (self.arrived or self.under_way)
+        return self.past == NOTHING_PAST and not (self.arrived or self.under_way)
 
 
 class Quarantine(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -97,6 +111,8 @@ class Matter(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fals
     """Per account, the next instant at which a fact changes by time alone."""
     quarantine: Quarantine | None = None
     quarantine_revisions: int = 0
+    recalled_at: datetime = BEGINNING
+    """When it was last brought back from the archive."""
 
     @property
     def empty(self) -> bool:
@@ -105,13 +121,19 @@ class Matter(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fals
 
     @property
     def history(self) -> History:
-        """The events of every id that has any."""
-        return {id: resident.past.events for id, resident in self.residents.items() if resident.past.events}
+        """The events of every id that has any; an archived id is left as it was."""
+        return {
+            id: resident.past.events
+            for id, resident in self.residents.items()
+            if resident.past.events and not resident.past.archived
+        }
 
     @property
     def silent(self) -> bool:
         """Whether nothing may be stated: a part of the past is on the way, or the rules failed on it."""
-        return self.quarantine is not None or any(resident.under_way for resident in self.residents.values())
+        return self.quarantine is not None or any(
+            resident.expected or resident.leaving for resident in self.residents.values()
+        )
 
 
 Statement: TypeAlias = TimerFact | MatterFact
@@ -134,12 +156,17 @@ Fold: TypeAlias = Callable[[History], Folded]
 def take_event(matter: Matter, id: str, event: SourceEvent, size: int) -> Matter:
     """The matter with one more event of an id; `size` is the event's size in bytes as it came.
 
-    Raises BadInput `matter_full` when the matter was set aside for its size already.
+    Raises BadInput: `matter_full` when the matter was set aside for its size already, `too_late` for news of an
+    archived id.
     """
-    if matter.quarantine is not None and (found := excess(matter)):
+    if matter.quarantine is not None and (found := _fullness(matter)):
         raise BadInput("matter_full", f"{matter.head} was set aside: {found[1]}")
     resident = matter.residents.get(id, Resident())
-    events = add_event(resident.past.events, _compact(event))
+    if resident.past.archived:
+        if _hash(event) in _hashes(resident.past.archived):
+            return matter
+        raise BadInput("too_late", f"{id} was archived with {matter.head}: `aftersales matter recall {id}`")
+    events = add_event(resident.past.events, compact(event))
     if events is resident.past.events:
         return matter
     grown = size if len(events) > len(resident.past.events) else 0
@@ -147,20 +174,28 @@ def take_event(matter: Matter, id: str, event: SourceEvent, size: int) -> Matter
     return _with(matter, id, msgspec.structs.replace(resident, past=past))
 
 
-def _compact(event: SourceEvent) -> SourceEvent:
+def compact(event: SourceEvent) -> SourceEvent:
     """An event without what its place says anyway. Links stay: the fold asks whether a parcel goes to or fro."""
     return msgspec.structs.replace(event, about="", customer=None)
 
 
 def excess(matter: Matter) -> tuple[str, str] | None:
-    """Reason and detail when the matter is beyond its bounds."""
-    dropped = sum(resident.past.dropped for resident in matter.residents.values())
+    """Reason and detail when the matter is beyond its bounds, or holds news of an archived id."""
+    late = sum(len(resident.past.events) for resident in matter.residents.values() if resident.past.archived)
+    return _fullness(matter) or (
+        ("too_late", f"{late} events came while an archived id was on its way") if late else None
+    )
+
+
+def _fullness(matter: Matter) -> tuple[str, str] | None:
+    dropped = count = size = 0
+    for resident in matter.residents.values():
+        past = resident.past
+        dropped, count, size = dropped + past.dropped, count + len(past.events), size + past.size
     if dropped:
         return "too_many_events", f"{dropped} events came when it was full, and are in the log only"
-    count = sum(len(resident.past.events) for resident in matter.residents.values())
     if count > MAX_EVENTS:
         return "too_many_events", f"{count} events; at most {MAX_EVENTS} are allowed"
-    size = sum(resident.past.size for resident in matter.residents.values())
     if size > MAX_SIZE:
         return "too_large", f"{size} bytes of events; at most {MAX_SIZE} are allowed"
     return None
@@ -192,8 +227,8 @@ def arrive(matter: Matter, move: Move, past: Past) -> tuple[Matter, list[Shipmen
     A matter that is full takes no more events: the id arrives without them, and says so.
     """
     resident = matter.residents.get(move.id, Resident())
-    if excess(matter):
-        past = Past((), 0, past.stated, past.dropped + len(past.events))
+    if _fullness(matter):
+        past = msgspec.structs.replace(past, events=(), size=0, dropped=past.dropped + len(past.events))
     if move.number in resident.expected:
         resident = msgspec.structs.replace(
             resident,
@@ -216,16 +251,18 @@ def _unite(here: Past, arriving: Past) -> Past:
     """Two pasts of one id. An event that both have counts once; of a fact, the higher revision is the newer."""
     if here == Past():
         return arriving
-    events = here.events
+    archived = _hashes(here.archived) | _hashes(arriving.archived)
+    events = tuple(event for event in here.events if not archived or _hash(event) not in archived)
     for event in arriving.events:
-        events = add_event(events, event)
+        if not archived or _hash(event) not in archived:
+            events = add_event(events, event)
     doubled = len(here.events) + len(arriving.events) - len(events)
     size = here.size + arriving.size - doubled * arriving.size // max(1, len(arriving.events))
     stated = {last.key: last for last in here.stated}
     for last in arriving.stated:
         if last.key not in stated or stated[last.key].revision < last.revision:
             stated[last.key] = last
-    return Past(events, size, tuple(stated.values()), here.dropped + arriving.dropped)
+    return Past(events, size, tuple(stated.values()), here.dropped + arriving.dropped, b"".join(sorted(archived)))
 
 
 def _ship(matter: Matter, id: str, resident: Resident) -> tuple[Matter, list[Shipment]]:
@@ -249,29 +286,81 @@ def _with(matter: Matter, id: str, resident: Resident) -> Matter:
 # ---- what a matter states
 
 
-def state(matter: Matter, fold: Fold, version: int, generation: str, cause: str) -> tuple[Matter, list[Statement]]:
+def state(
+    matter: Matter, fold: Fold, version: int, generation: str, cause: str, archive_after: timedelta | None = None
+) -> tuple[Matter, list[Statement]]:
     """Fold the matter and state what differs from what was stated before. A silent matter states nothing.
 
+    `archive_after`: how long nothing must have come until a matter in which nothing runs is archived; None: never.
     Raises whatever the fold raises, OverflowError when it says too much: the caller sets the matter aside.
     """
     if matter.silent:
         return msgspec.structs.replace(matter, wakes=()), []
     folded = fold(matter.history)
     wakes = _next(folded.wakes)
-    for what, count, most in (("facts", len(folded.facts), MAX_FACTS), ("accounts to wake for", len(wakes), MAX_WAKES)):
-        if count > most:
-            raise OverflowError(f"{count} {what} of one matter; at most {most} are allowed")
+    if len(folded.facts) > MAX_FACTS:
+        raise OverflowError(f"{len(folded.facts)} facts of one matter; at most {MAX_FACTS} are allowed")
+    if len(wakes) > MAX_WAKES:
+        raise OverflowError(f"{len(wakes)} accounts to wake for of one matter; at most {MAX_WAKES} are allowed")
     statements: list[Statement] = []
     residents = dict(matter.residents)
     for id, said in _by_id(folded.facts, matter.residents).items():
         resident = residents[id]
+        if resident.past.archived:
+            continue
         stated, new = _difference(id, resident.past.stated, said, version, generation, cause)
         if new:
             past = msgspec.structs.replace(resident.past, stated=stated)
             residents[id] = msgspec.structs.replace(resident, past=past)
             statements += new
+    if not wakes and archive_after is not None and (events := [*chain.from_iterable(matter.history.values())]):
+        came_at = max(event.ingested_at for event in events)
+        wakes = ((NOW, max(came_at, matter.recalled_at) + archive_after),)
     changed = msgspec.structs.replace(matter, residents=residents, fold_version=version, wakes=wakes)
     return changed, statements
+
+
+def archive(matter: Matter) -> Matter:
+    """The matter without its events: it knows them again, and states nothing more of the ids that it has now.
+
+    Its ids go on moving, and ids that come later are folded without them.
+    """
+    residents = {
+        id: msgspec.structs.replace(known, past=_archived(known.past)) for id, known in matter.residents.items()
+    }
+    return msgspec.structs.replace(matter, residents=residents, wakes=())
+
+
+def _archived(past: Past) -> Past:
+    hashes = _hashes(past.archived).union(map(_hash, past.events))
+    return Past(dropped=past.dropped, archived=b"".join(sorted(hashes)))
+
+
+def recall(matter: Matter, pasts: Mapping[str, Past], at: datetime) -> Matter:
+    """Archived ids with their events and what was last stated of them. An id that is not archived stays as it is.
+
+    `at`: when that was asked for; from then on it counts when the matter is archived again.
+
+    Raises BadInput `incomplete_past` when events are missing that an id had when it was archived.
+    """
+    residents = dict(matter.residents)
+    for id, resident in matter.residents.items():
+        archived = _hashes(resident.past.archived)
+        past = pasts.get(id, Past())
+        if missing := archived.difference(map(_hash, past.events)):
+            raise BadInput("incomplete_past", f"{len(missing)} of {len(archived)} events of {id} are missing")
+        if archived:
+            here = msgspec.structs.replace(resident.past, archived=b"")
+            residents[id] = msgspec.structs.replace(resident, past=_unite(here, past))
+    return msgspec.structs.replace(matter, residents=residents, recalled_at=at)
+
+
+def _hash(event: SourceEvent) -> bytes:
+    return blake2b(event.event_id.encode(), digest_size=HASH_BYTES).digest()
+
+
+def _hashes(archived: bytes) -> set[bytes]:
+    return {archived[at : at + HASH_BYTES] for at in range(0, len(archived), HASH_BYTES)}
 
 
 def _by_id(
@@ -292,6 +381,8 @@ def _difference(
     cause: str,
 ) -> tuple[tuple[Stated, ...], list[Statement]]:
     """The new list of what was stated of an id, and what has to be said to get there."""
+    if said == {last.key: last.state for last in stated if not last.withdrawn}:
+        return stated, []
     changes: list[Stated] = []
     kept: list[Stated] = []
     for last in stated:
@@ -306,8 +397,6 @@ def _difference(
         if now is not last:
             changes.append(now)
     new = [Stated(key, 1, False, value) for key, value in said.items()]
-    if not changes and not new:
-        return stated, []
     changes += new
     return (*kept, *new), [_statement(id, change, version, generation, cause) for change in changes]
 
@@ -350,10 +439,10 @@ def _next(wakes: Iterable[Wake]) -> tuple[tuple[str, datetime], ...]:
 def set_aside(
     matter: Matter, reason: str, detail: str, generation: str, version: int
 ) -> tuple[Matter, list[Statement]]:
-    """Put the matter in quarantine: it keeps its events, states nothing, and says so once."""
-    if matter.quarantine is not None:
-        return matter, []
+    """Put the matter in quarantine: it keeps its events, states nothing, and says so once for each cause."""
     revision, quarantine = matter.quarantine_revisions + 1, Quarantine(reason, detail)
+    if matter.quarantine == quarantine:
+        return matter, []
     fact = _quarantine_fact(matter, quarantine, revision, False, generation, version)
     matter = msgspec.structs.replace(matter, quarantine=quarantine, quarantine_revisions=revision, wakes=())
     return matter, [fact]
@@ -364,14 +453,22 @@ def release(matter: Matter, generation: str, version: int) -> tuple[Matter, list
     quarantine = matter.quarantine
     if quarantine is None:
         return matter, []
-    if matter.residents and (quarantine.reason not in FULL or excess(matter)):
+    if matter.residents and (quarantine.reason not in EXCESSES or excess(matter)):
         return matter, []
+    return lift(matter, generation, version)
+
+
+def lift(matter: Matter, generation: str, version: int) -> tuple[Matter, list[Statement]]:
+    """End a quarantine: from now on the rules are run again."""
+    quarantine = matter.quarantine
+    assert quarantine is not None
     revision = matter.quarantine_revisions + 1
     fact = _quarantine_fact(matter, quarantine, revision, True, generation, version)
     return msgspec.structs.replace(matter, quarantine=None, quarantine_revisions=revision), [fact]
 
 
-FULL = frozenset({"too_many_events", "too_large"})
+EXCESSES = frozenset({"too_many_events", "too_large", "too_late"})
+"""Reasons that `excess` gives: when they are gone, so is the quarantine."""
 
 
 def _quarantine_fact(

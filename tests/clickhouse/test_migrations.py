@@ -108,15 +108,15 @@ def retention(client: Any) -> dict[str, str]:
 
 def test_texts_and_dead_letters_are_dropped_after_thirty_days_and_nothing_else(client: Any) -> None:
     rule = "toDateTime(stored_at) + toIntervalDay(30)"
-    assert retention(client) == {"message_text": rule, "dead_letter": rule}
+    assert retention(client) == dict.fromkeys(("message_text", "dead_letter", "dead_letter_replay"), rule)
 
 
 def test_retention_follows_the_setting_forth_and_back(settings: Settings, own_client: Any) -> None:
     changed = msgspec.structs.replace(settings, retention_days="event=400, message_text=0")
     clickhouse.migrate(changed)
-    assert set(retention(own_client)) == {"event", "dead_letter"}
+    assert set(retention(own_client)) == {"event", "dead_letter", "dead_letter_replay"}
     clickhouse.migrate(settings)
-    assert set(retention(own_client)) == {"message_text", "dead_letter"}
+    assert set(retention(own_client)) == {"message_text", "dead_letter", "dead_letter_replay"}
 
 
 def test_retention_counts_from_storing_so_that_old_data_stays(settings: Settings, own_client: Any) -> None:

@@ -131,6 +131,15 @@ def test_an_amount_of_absurd_length_is_refused_before_it_is_read(size: int) -> N
     assert refused(run([Send("order", ORDER.encode(), record)])) == ["undecodable"]
 
 
+def test_a_sum_of_more_digits_than_a_fact_holds_sets_its_matter_aside() -> None:
+    line = OrderLine(line_id="1", sku="s", quantity=10, unit_price=Decimal(10**17).quantize(Decimal("0.000001")))
+    local = run([order(lines=(line,))])
+    facts = [codec.decode(record.value) for record in local.records("matter_fact")]
+    assert [(fact.state.reason, fact.state.event_count) for fact in facts] == [("fold_failed", 1)]
+    assert "no decimal of 24 digits" in facts[0].state.detail
+    assert refused(local) == []
+
+
 def test_a_full_matter_refuses_more_and_other_matters_go_on() -> None:
     scans = [
         Parcel(change="checkpoint", status="in_transit", **common("parcel:1", str(n)))
