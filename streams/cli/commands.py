@@ -30,15 +30,18 @@ app = App(
     version_flags=["--version"],
 )
 topics = App(name="topics", help="Create and check the topics in Kafka.", group=KEEP)
-dlq = App(name="dlq", help="Look at dead letters: input that could not be processed.", group=LOOK)
-quarantine = App(name="quarantine", help="Look at matters that the rules failed on.", group=LOOK)
-for part in (topics, dlq, quarantine):
+dlq = App(name="dlq", help="Look at dead letters, input that could not be processed, and bring them back.", group=LOOK)
+quarantine = App(name="quarantine", help="Look at matters that the rules failed on, and retry them.", group=LOOK)
+matter = App(name="matter", help="Bring archived matters back.", group=LOOK)
+state = App(name="state", help="Mend the state that steps keep.", group=KEEP)
+for part in (topics, dlq, quarantine, matter, state):
     app.command(part)
 
 Directory = Annotated[
     str | None, Parameter(name=["--directory", "-d"], help="Directory of the embedded stack. Default: .aftersales")
 ]
 Port = Annotated[int | None, Parameter(validator=validators.Number(gte=0, lte=65535), help="Default: a free port.")]
+DryRun = Annotated[bool, Parameter(negative="", help="Only say what would be done.")]
 Quiet = Annotated[bool, Parameter(negative="", help="Print nothing when all is well.")]
 
 
@@ -127,6 +130,30 @@ def status(*, directory: Directory = None) -> int:
     from streams.cli import stack
 
     return stack.status(settings_of(directory))
+
+
+@app.command(group=LOOK)
+def metrics(
+    process: Annotated[
+        str | None, Parameter(help="Name of one worker, as `aftersales status` shows it. Default: all of them.")
+    ] = None,
+    /,
+    *,
+    directory: Directory = None,
+) -> int:
+    """Print the metrics of the workers of the embedded stack, as Prometheus reads them.
+
+    What each means, and which to raise an alert on, stands in docs/metrics.md. Elsewhere a worker answers on its
+    `metrics_port`: curl http://127.0.0.1:9100/metrics
+
+    For example:
+
+        aftersales metrics casework
+        aftersales metrics | grep lag_records
+    """
+    from streams.cli import metrics
+
+    return metrics.show(settings_of(directory), process)
 
 
 @app.command(group=RUN)
@@ -272,6 +299,34 @@ def dlq_show(
     return dead_letters.show(settings_of(directory), id)
 
 
+@dlq.command(name="replay")
+def dlq_replay(
+    *,
+    reason: Annotated[str | None, Parameter(help="Only dead letters with this reason code.")] = None,
+    agent: Annotated[
+        Literal["triage", "correlate", "casework", "import", "sink"] | None,
+        Parameter(help="Only what this step has refused."),
+    ] = None,
+    topic: Annotated[str | None, Parameter(help="Only what came from this topic, e.g. `order`.")] = None,
+    dry_run: DryRun = False,
+    directory: Directory = None,
+) -> int:
+    """Bring back what was refused, after the fix: each record is published again as it was, in its order, once.
+
+    May be interrupted and repeated: what was brought back is marked. What is refused again becomes a new dead letter.
+    Exit status 1 when some can't be brought back; it says which and why.
+
+    For example:
+
+        aftersales dlq replay --dry-run
+        aftersales dlq replay --reason unknown_schema
+        aftersales dlq replay --agent casework --reason matter_full
+    """
+    from streams.cli import dead_letters
+
+    return dead_letters.replay(settings_of(directory), reason=reason, agent=agent, topic=topic, dry_run=dry_run)
+
+
 @quarantine.command(name="list")
 def quarantine_list(*, directory: Directory = None) -> int:
     """List matters in quarantine: they keep their events and state nothing until the rules are mended.
@@ -280,9 +335,53 @@ def quarantine_list(*, directory: Directory = None) -> int:
 
         aftersales quarantine list
     """
-    from streams.cli import query
+    from streams.cli import quarantine as page
 
-    return query.quarantine(settings_of(directory))
+    return page.list_(settings_of(directory))
+
+
+@quarantine.command(name="retry")
+def quarantine_retry(
+    *matters: Annotated[str, Parameter(help="Heads of the matters, as `quarantine list` names them.")],
+    all: Annotated[bool, Parameter(negative="", help="All that are in quarantine.")] = False,
+    dry_run: DryRun = False,
+    directory: Directory = None,
+) -> int:
+    """Run the rules again on matters in quarantine, after they were mended; those they still fail on stay set aside.
+
+    Casework does it, so it must run; this command waits for what comes of it. May be repeated. Exit status 1 when one
+    stays set aside. Events that were refused meanwhile as `matter_full` come back with `aftersales dlq replay`.
+
+    For example:
+
+        aftersales quarantine retry order:amazon-de:302-0000001-0000001
+        aftersales quarantine retry --all
+    """
+    from streams.cli import quarantine as page
+
+    return page.retry(settings_of(directory), matters, every=all, dry_run=dry_run)
+
+
+@matter.command(name="recall")
+def matter_recall(
+    first: Annotated[str, Parameter(help="An id of the matter.")],
+    /,
+    *more: Annotated[str, Parameter(help="Further ones.")],
+    dry_run: DryRun = False,
+    directory: Directory = None,
+) -> int:
+    """Bring archived matters back: casework gets the events and facts again that ClickHouse has of them.
+
+    A matter in which nothing runs is archived when nothing has come for `archive_after_days`; news of it is refused as
+    `too_late`. After this command, `aftersales dlq replay --reason too_late` brings the news in. May be repeated.
+
+    For example:
+
+        aftersales matter recall order:amazon-de:302-0000001-0000001
+    """
+    from streams.cli import matters as page
+
+    return page.recall(settings_of(directory), [first, *more], dry_run=dry_run)
 
 
 @app.command(group=LOOK)
@@ -333,6 +432,58 @@ def migrate(*, quiet: Quiet = False, directory: Directory = None) -> int:
     from streams.cli.keeping import migrate_database
 
     return migrate_database(settings_of(directory), quiet=quiet)
+
+
+@state.command(name="rebuild")
+def state_rebuild(
+    step: Annotated[Literal["casework", "correlate"], Parameter(help="Whose state.")],
+    /,
+    *,
+    partition: Annotated[
+        int | None, Parameter(validator=validators.Number(gte=0), help="Only this one. Default: all.")
+    ] = None,
+    dry_run: DryRun = False,
+    directory: Directory = None,
+) -> int:
+    """Make the state of a step anew from the log, when an entry of its changelog can't be read.
+
+    All workers of the step must be stopped. What was stated and where things live stays as it is: afterwards the step
+    goes on where it was. May be interrupted and repeated; until it has come to its end, workers refuse the state. It is
+    refused when retention has removed the beginning of the log.
+
+    For example:
+
+        aftersales state rebuild casework --dry-run
+        aftersales state rebuild casework --partition 3
+        aftersales state rebuild correlate
+    """
+    from streams.cli import state as page
+
+    return page.rebuild(settings_of(directory), step, partition=partition, dry_run=dry_run)
+
+
+@app.command(group=KEEP)
+def refold(
+    *,
+    report: Annotated[bool, Parameter(negative="", help="Say what would change; nothing is changed.")] = False,
+    limit: Annotated[
+        int | None, Parameter(validator=validators.Number(gte=1), help="Look at so many matters. Default: all.")
+    ] = None,
+    json: Annotated[bool, Parameter(negative="", help="Print it as JSON.")] = False,
+    directory: Directory = None,
+) -> int:
+    """Say what the rules of this version would state otherwise than what was stated, before casework does.
+
+    Reads what casework keeps, beside running workers. Exit status 1 when something would change.
+
+    For example:
+
+        aftersales refold --report
+        aftersales refold --report --limit 10000 --json
+    """
+    from streams.cli import state as page
+
+    return page.refold(settings_of(directory), report=report, limit=limit, as_json=json)
 
 
 @app.command(group=KEEP)

@@ -1,4 +1,4 @@
-"""`sql`, `kpi` and `quarantine list`: answers of ClickHouse, as tables."""
+"""`sql` and `kpi`: answers of ClickHouse, as tables."""
 
 import csv
 import json
@@ -211,14 +211,4 @@ def kpi(settings: Settings) -> int:
         print("nothing yet: feed it with `aftersales import` or `aftersales demo`")
         return 0
     Console().print(draw(overview))
-    return 0
-
-
-def quarantine(settings: Settings) -> int:
-    """Print the matters in quarantine."""
-    names, rows = ask(settings, "SELECT * FROM quarantine ORDER BY matter")
-    if not rows:
-        print("no matter is in quarantine")
-        return 0
-    print_table(names, rows)
     return 0

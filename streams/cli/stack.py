@@ -173,7 +173,7 @@ def status(settings: Settings) -> int:
     states = {process.name: process.state or "ready" for process in found.processes}
     colours = {"ready": "green", "given up": "red"}
     table = Table("process", "state", title=f"since {found.started_at}", title_justify="left")
-    for heading in ("pid", "port", "memory", "restarts"):
+    for heading in ("pid", "port", "metrics", "memory", "restarts"):
         table.add_column(heading, justify="right")
     for process in found.processes:
         state = states[process.name]
@@ -182,11 +182,12 @@ def status(settings: Settings) -> int:
             f"[{colours.get(state, 'yellow')}]{state}[/]",
             str(process.pid or "–"),
             str(process.port or "–"),
+            str(process.metrics_port or "–"),
             "–" if process.pss_bytes is None else f"{process.pss_bytes >> 20} MiB",
             str(process.restarts),
         )
     table.add_section()
-    table.add_row("all", "", "", "", f"{memory_bytes(found) >> 20} MiB", "")
+    table.add_row("all", "", "", "", "", f"{memory_bytes(found) >> 20} MiB", "")
     Console().print(table)
     print(describe(load(directory=settings.directory)))
     return int(set(states.values()) != {"ready"})

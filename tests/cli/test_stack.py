@@ -253,7 +253,8 @@ def test_topics_that_are_split_differently_are_refused_and_left_alone(here: Here
 def test_a_worker_without_topics_is_refused(here: Here) -> None:
     ended = run("worker", "casework", bootstrap_servers=here.places["bootstrap_servers"], namespace="elsewhere")
     assert ended.status == 2
-    assert "does not exist: create the topics with `aftersales topics apply`" in ended.err.splitlines()[-1]
+    assert "topics are missing: elsewhere.dead_letter.v1" in ended.err.splitlines()[-1]
+    assert "create them with `aftersales topics apply`" in ended.err.splitlines()[-1]
 
 
 def test_doctor_tells_missing_topics(here: Here) -> None:
@@ -261,3 +262,35 @@ def test_doctor_tells_missing_topics(here: Here) -> None:
     assert ended.status == 1
     assert "elsewhere.order.v1 is missing" in ended.out
     assert "→ run `aftersales topics apply`" in ended.out
+
+
+def test_status_shows_where_each_worker_answers(here: Here) -> None:
+    shown = here.run("status").out
+    status = json.loads((here.directory / "status.json").read_text())
+    ports = {each["name"]: each["metrics_port"] for each in status["processes"] if each["metrics_port"] is not None}
+    assert {name.rpartition("-")[0] for name in ports} == {"correlate", "casework", "triage", "sink", "clock"}
+    assert len(set(ports.values())) == len(ports)
+    for name, port in ports.items():
+        (line,) = [line for line in shown.splitlines() if f" {name} " in line]
+        assert f" {port} " in line
+
+
+def test_metrics_of_one_worker_and_of_all_are_printed(here: Here, shop: Path) -> None:
+    one = here.run("metrics", "casework-1")
+    assert (one.status, one.err) == (0, "")
+    assert one.out.startswith("# process casework-1\n")
+    assert 'aftersales_processed_records_total{agent="casework",topic="timeline"}' in one.out
+    assert "aftersales_last_tick_timestamp_seconds" not in one.out
+    all_of_them = here.run("metrics")
+    assert all_of_them.out.count("# process ") == 5
+    assert "aftersales_last_tick_timestamp_seconds" in all_of_them.out
+    assert 'aftersales_inserted_rows_total{table="event"}' in all_of_them.out
+
+
+def test_metrics_of_a_worker_that_is_not_there_are_refused_with_those_that_are(here: Here) -> None:
+    said = here.run("metrics", "nobody").refusal
+    assert said.startswith("no worker is called nobody: choose from correlate-1, casework-1")
+
+
+def test_metrics_without_a_stack_are_refused(tmp_path: Path) -> None:
+    assert run("metrics", "-d", tmp_path).refusal.startswith(f"no stack is running in {tmp_path}")

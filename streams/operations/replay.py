@@ -1,0 +1,251 @@
+"""Brings dead letters back after a fix: the input that was refused is published again, in order, once.
+
+Read is the topic of dead letters; what is published again is the original record, whole and with its headers, from
+where it came. One transaction holds the records of a chunk and a mark for each of their letters, so that a second run,
+or one after a crash, finds them marked. Marks lie in the partition of their letter behind it, so they are kept as long.
+
+What becomes of a letter is decided in `letters`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from itertools import groupby
+from typing import Any, NamedTuple, TypeAlias
+
+from aiokafka import TopicPartition
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+
+from streams import codec, kafka
+from streams.delivery.agent import Record, Send
+from streams.delivery.dead_letters import DEAD_LETTER
+from streams.delivery.names import topic_name
+from streams.domain.events import DeadLetter, DeadLetterReplay
+from streams.errors import BadInput, Refused, Transient
+from streams.operations.letters import Choice, Letter, Report, Route, check_choice, letter_of, mark, route
+from streams.operations.reading import Reader
+from streams.settings import Settings
+from streams.timepieces import MACHINE, Timepieces
+from streams.topics import Topic, read_topics
+
+MAX_LETTERS = 1_000_000
+"""Brought back by one run: they are held in memory, at some 500 bytes each."""
+STOP_S = 3.0
+"""Longest time for ending in good order."""
+CHUNK_RECORDS = 500
+CHUNK_BYTES = 2 << 20
+"""A chunk is one transaction: what it holds back from readers is short."""
+GAP = 2_000
+"""Records between two originals that are read over rather than sought past."""
+Tell: TypeAlias = Callable[[int, int], None]
+"""Called with how many letters are done, and how many there are."""
+
+
+async def replay(
+    settings: Settings, choice: Choice, *, tell: Tell, timepieces: Timepieces = MACHINE, dry_run: bool = False
+) -> Report:
+    """Bring back the letters that are meant and were not brought back before; with `dry_run` only say what would be.
+
+    May be interrupted at any moment and started again. Raises Refused when Kafka can't be reached, another run has
+    taken over, or the choice can't be right; Transient when Kafka stops answering.
+    """
+    topics = read_topics(settings.partitions)
+    writer = None if dry_run else Writer(settings)
+    report = Report()
+    try:
+        # An earlier run is fenced before anything is read: what it has marked is marked for good, and no more comes.
+        if writer is not None:
+            await writer.start()
+        async with Reader(settings) as reader:
+            stored = await _read_letters(reader, settings, choice)
+            check_choice(choice, stored.reasons, topics)
+            for letter in stored.brought_back:
+                report.add(letter, Route("brought back before"))
+            opened = stored.opened
+            done = 0
+            tell(done, len(opened))
+            async for chunk in _chunks(reader, settings, opened, topics):
+                if writer is not None:
+                    await writer.write(_records(chunk, timepieces.now()))
+                for letter, found in chunk:
+                    report.add(letter, found)
+                done += len(chunk)
+                tell(done, len(opened))
+    finally:
+        if writer is not None:
+            await writer.stop()
+    return report
+
+
+class Letters(NamedTuple):
+    """What stands on the topic of dead letters."""
+
+    opened: list[Letter]
+    """Those that are meant, by where they came from."""
+    brought_back: list[Letter]
+    """Those that are meant and were brought back by earlier runs."""
+    reasons: set[str]
+    """Of all letters."""
+
+
+async def _read_letters(reader: Reader, settings: Settings, choice: Choice) -> Letters:
+    meant: dict[str, Letter] = {}
+    marked: set[str] = set()
+    reasons: set[str] = set()
+    places = reader.places(topic_name(settings.namespace, DEAD_LETTER))
+    for place, (begin, end) in (await reader.spans(places)).items():
+        async for records in reader.read(place, begin, end):
+            for record in records:
+                match _decoded(record.value):
+                    case DeadLetter() as entry:
+                        letter = letter_of(entry)
+                        reasons.add(letter.reason)
+                        if choice.takes(letter):
+                            meant[letter.id] = letter
+                    case DeadLetterReplay() as entry:
+                        marked.add(entry.dead_letter_id)
+            if len(meant) > MAX_LETTERS:
+                raise Refused(f"more than {MAX_LETTERS:,} dead letters at once: choose by --reason, --agent or --topic")
+    order = sorted(meant.values(), key=lambda letter: (letter.topic or "", letter.partition, letter.offset, letter.id))
+    return Letters(
+        [letter for letter in order if letter.id not in marked],
+        [letter for letter in order if letter.id in marked],
+        reasons,
+    )
+
+
+def _decoded(value: bytes | None) -> Any:
+    try:
+        return codec.decode(value or b"")
+    except BadInput:
+        return None  # no letter; the sink says so
+
+
+Chunk: TypeAlias = list[tuple[Letter, Route]]
+
+
+async def _chunks(
+    reader: Reader, settings: Settings, letters: Sequence[Letter], topics: Mapping[str, Topic]
+) -> AsyncIterator[Chunk]:
+    """What becomes of each letter, in order, in bounded pieces."""
+    chunk: Chunk = []
+    size = 0
+    async for letter, original in _originals(reader, settings, letters, topics):
+        found = route(letter, original, topics)
+        chunk.append((letter, found))
+        size += sum(len(send.value) for send in found.sends)
+        if len(chunk) >= CHUNK_RECORDS or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+async def _originals(
+    reader: Reader, settings: Settings, letters: Sequence[Letter], topics: Mapping[str, Topic]
+) -> AsyncIterator[tuple[Letter, Record | None]]:
+    """Each letter with the record that it is about; None where there is none any more."""
+    for (topic, partition), group in groupby(letters, key=lambda letter: (letter.topic, letter.partition)):
+        begin = end = 0
+        if topic in topics and partition < topics[topic].partitions:
+            place = TopicPartition(topic_name(settings.namespace, topic), partition)
+            begin, end = (await reader.spans([place]))[place]
+        for run in runs(group):
+            waiting = deque(run)
+            first, last = max(run[0].offset, begin), min(run[-1].offset + 1, end)
+            if first < last:
+                async for records in reader.read(place, first, last):
+                    for record in records:
+                        while waiting and waiting[0].offset <= record.offset:
+                            letter = waiting.popleft()
+                            yield letter, _record(letter, record) if letter.offset == record.offset else None
+            for letter in waiting:
+                yield letter, None
+
+
+def runs(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
+    """Letters of one partition in groups whose originals lie close enough together to be read at one go."""
+    run: list[Letter] = []
+    for letter in letters:
+        if run and letter.offset - run[-1].offset > GAP:
+            yield run
+            run = []
+        run.append(letter)
+    if run:
+        yield run
+
+
+def _record(letter: Letter, record: Any) -> Record:
+    assert letter.topic is not None
+    key, value = record.key or b"", record.value or b""
+    return Record(letter.topic, record.partition, record.offset, key, value, tuple(record.headers))
+
+
+def _records(chunk: Chunk, now: datetime) -> list[Send]:
+    """What a chunk writes: the records of each letter, and its mark."""
+    sends: list[Send] = []
+    for letter, found in chunk:
+        if found.sends:
+            sends += (*found.sends, mark(letter, now))
+    return sends
+
+
+class Writer:
+    """Writes chunks, each as one transaction. A run that is started later fences this one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._producer = kafka.Cluster(settings).producer(
+            transactional_id=f"{settings.namespace}-dlq-replay",
+            transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
+            max_request_size=8 << 20,
+            retry_backoff_ms=20,
+        )
+
+    async def start(self) -> None:
+        """Fence an earlier run. Raises Refused when Kafka can't be reached."""
+        await kafka.start(self._producer, self._settings)
+
+    async def write(self, sends: Sequence[Send]) -> None:
+        """All of it, or nothing."""
+        if not sends:
+            return
+        try:
+            async with asyncio.timeout(self._settings.transaction_timeout_s):
+                await self._producer.begin_transaction()
+                waiting = [
+                    await self._producer.send(
+                        topic_name(self._settings.namespace, send.topic),
+                        send.value,
+                        key=send.key,
+                        partition=send.partition,
+                        headers=list(send.headers),
+                    )
+                    for send in sends
+                ]
+                await asyncio.gather(*waiting)
+                await self._producer.commit_transaction()
+        except ProducerFenced:
+            raise Refused("another `aftersales dlq replay` has taken over, and brings back what is left") from None
+        except (TimeoutError, KafkaError) as error:
+            raise Transient(
+                f"Kafka at {self._settings.bootstrap_servers} does not take what is brought back ({error!r}): run the "
+                "command again, it goes on where it was"
+            ) from error
+        except asyncio.CancelledError:
+            # Stopped by a person: readers need not wait until Kafka ends what was begun.
+            await _within(STOP_S, self._producer.abort_transaction())
+            raise
+
+    async def stop(self) -> None:
+        """Close the connections; a transaction that is open is left to Kafka, or to the next run's fence."""
+        await _within(STOP_S, self._producer.stop())
+
+
+async def _within(seconds: float, ending: Coroutine[Any, Any, None]) -> None:
+    """What should be done before the process ends, if Kafka still answers."""
+    with suppress(TimeoutError, KafkaError, IllegalOperation):
+        async with asyncio.timeout(seconds):
+            await ending
