@@ -21,18 +21,25 @@ from streams.delivery.names import group_name, topic_name
 from streams.delivery.watch import Watch
 from streams.domain.events import ClockProbe, ReadThrough, Reference
 from streams.domain.heard import Heard, clock_step
-from streams.errors import BadInput, Refused, Transient
+from streams.endpoint import serve
+from streams.errors import BadInput, Transient
 from streams.logs import set_up_logging
-from streams.readiness import show_ready
+from streams.metrics import ClockMetrics, new_registry
+from streams.readiness import Readiness
 from streams.settings import Settings
 from streams.timepieces import MACHINE, Timepieces
+from streams.topics import check_start
 
 log = logging.getLogger(__name__)
 
+TIMELINE, PROBE = "timeline", "clock_probe"
+ANNOUNCED = ("read_through", "reference")
+"""What connectors, and publishers of reference data, announce to the clock."""
 TICK_S = 1.0
 MAX_DISAGREEMENT_S = 5.0
 """Between this machine and the broker; and the jump of the wall clock at which they are compared again."""
-SHUTDOWN_S = 5.0
+STOP_S, SHUTDOWN_S = 8.0, 5.0
+"""To end when told to, and when it can't go on."""
 
 
 def run_clock(settings: Settings, timepieces: Timepieces = MACHINE) -> int:
@@ -50,14 +57,23 @@ def run_clock(settings: Settings, timepieces: Timepieces = MACHINE) -> int:
 
 async def _run(settings: Settings, timepieces: Timepieces, watch: Watch) -> int:
     stopped = asyncio.Event()
+
+    def stop() -> None:
+        stopped.set()
+        watch.begin("clock: stop", STOP_S)
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    clock = Clock(settings, kafka.Cluster(settings), timepieces)
+        loop.add_signal_handler(number, stop)
+    readiness = Readiness(settings.ready_file)
+    registry = new_registry(readiness)
+    clock = Clock(settings, kafka.Cluster(settings), timepieces, readiness=readiness, metrics=ClockMetrics(registry))
     try:
-        with watch.step("clock: start"):
-            await clock.start()
-        await clock.tick_until(stopped, watch)
+        async with serve(settings, registry, readiness):
+            with watch.step("clock: start"):
+                await check_start(settings, (TIMELINE, *ANNOUNCED, PROBE))
+                await clock.start()
+            await clock.tick_until(stopped, watch)
     except ProducerFenced:
         log.critical("another clock has taken over: this one ends")
         return 1
@@ -73,12 +89,20 @@ async def _run(settings: Settings, timepieces: Timepieces, watch: Watch) -> int:
 class Clock:
     """Reads announcements, writes ticks."""
 
-    def __init__(self, settings: Settings, clients: kafka.Clients, timepieces: Timepieces = MACHINE) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clients: kafka.Clients,
+        timepieces: Timepieces = MACHINE,
+        *,
+        readiness: Readiness | None = None,
+        metrics: ClockMetrics | None = None,
+    ) -> None:
+        """`readiness`, `metrics` None: nobody wants to know."""
         self._settings, self._timepieces = settings, timepieces
-        self._timeline = topic_name(settings.namespace, "timeline")
-        self._announced = [
-            TopicPartition(topic_name(settings.namespace, noun), 0) for noun in ("read_through", "reference")
-        ]
+        self._readiness, self._metrics = readiness or Readiness(), metrics or ClockMetrics()
+        self._timeline = topic_name(settings.namespace, TIMELINE)
+        self._announced = [TopicPartition(topic_name(settings.namespace, noun), 0) for noun in ANNOUNCED]
         self._producer = clients.producer(
             transactional_id=f"{settings.namespace}-clock",
             transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
@@ -98,10 +122,6 @@ class Clock:
     async def start(self) -> None:
         """Connect, fence an older clock, and read all announcements so far."""
         await kafka.start(self._admin, self._settings)
-        topics = {*await self._admin.list_topics()}
-        for name in (self._timeline, *(place.topic for place in self._announced)):
-            if name not in topics:
-                raise Refused(f"the topic {name} is missing: run `aftersales topics apply`")
         await kafka.start(self._producer, self._settings)
         self._partitions = len(await self._producer.partitions_for(self._timeline))
         await kafka.start(self._consumer, self._settings)
@@ -113,7 +133,7 @@ class Clock:
 
     async def stop(self) -> None:
         """Leave the broker."""
-        show_ready(self._settings, False)
+        self._readiness.not_ready("it stops")
         await self._consumer.stop()
         await self._producer.stop()
         await self._admin.close()
@@ -126,7 +146,7 @@ class Clock:
                     await self._listen(timeout_s=0.0)
                     self._heard = self._heard.pass_through(await self._passed())
                     await self._tick()
-                    show_ready(self._settings, True)
+                    self._readiness.ready()
             try:
                 async with asyncio.timeout(TICK_S - self._timepieces.wall() % TICK_S):
                     await stopped.wait()
@@ -141,10 +161,13 @@ class Clock:
         if abs(jump) > MAX_DISAGREEMENT_S:
             log.warning("the clock of this machine jumped by %.1f s", jump)
             self._trusted = False
+            self._metrics.show_jump()
         if not self._trusted:
             difference = await self._compare()
             self._trusted = abs(difference) <= MAX_DISAGREEMENT_S
+            self._metrics.show_trust(self._trusted, difference)
             if not self._trusted:
+                self._readiness.not_ready(f"this machine is {difference:.1f} s ahead of the broker: no ticks")
                 log.error(
                     "this machine is %.1f s ahead of the broker: no ticks until they agree within %.0f s",
                     difference,
@@ -154,7 +177,7 @@ class Clock:
 
     async def _compare(self) -> float:
         """Seconds by which this machine is ahead of the broker."""
-        name = topic_name(self._settings.namespace, "clock_probe")
+        name = topic_name(self._settings.namespace, PROBE)
         now = self._timepieces.now()
         async with self._producer.transaction():
             stamped = await self._producer.send_and_wait(
@@ -199,7 +222,8 @@ class Clock:
         """One transaction: new reference data, then the tick, for every partition of the timeline."""
         new = sorted(set(self._references) - self._sent)
         entries = [codec.encode(self._references[key]) for key in new]
-        entries.append(codec.encode(self._heard.tick(self._timepieces.now())))
+        now = self._timepieces.now()
+        entries.append(codec.encode(self._heard.tick(now)))
         async with self._producer.transaction():
             waiting = [
                 await self._producer.send(self._timeline, entry, key=b"", partition=partition)
@@ -208,3 +232,4 @@ class Clock:
             ]
             await asyncio.gather(*waiting)
         self._sent.update(new)
+        self._metrics.show_tick(now.timestamp(), self._heard)

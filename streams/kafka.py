@@ -5,7 +5,7 @@ Must not know what the clients are for.
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from streams.errors import Refused
 from streams.settings import Settings
 
 CONNECT_S = 8.0
+ENDS_S = 2.0
 
 
 class Clients(Protocol):
@@ -83,6 +84,39 @@ async def connect_admin(settings: Settings, client_id: str, clients: Clients | N
     admin = (clients or Cluster(settings)).admin(client_id=client_id)
     await start(admin, settings)
     return admin
+
+
+async def subscribe(consumer: Any, topics: Sequence[str], listener: Any) -> None:
+    """Let a started consumer join its group, to read these topics. Raises KafkaError when one does not become known.
+
+    A member that is elected to assign partitions gives nobody those of a topic that it does not know: had its first
+    question been lost, its group would idle until it asks again, after five minutes.
+    """
+    for topic in topics:
+        await consumer._client._wait_on_metadata(topic)  # aiokafka has no word for it; it is pinned exactly
+    consumer.subscribe(topics, listener=listener)
+
+
+async def count_unread(consumer: Any, positions: Mapping[Any, int]) -> dict[str, int]:
+    """How many offsets lie between positions {TopicPartition: offset} and the ends, by topic.
+
+    Nothing when the broker does not answer within `ENDS_S`. Transaction markers and ticks count too.
+    """
+    try:
+        async with asyncio.timeout(ENDS_S):
+            ends = await consumer.end_offsets([*positions]) if positions else {}
+    except (KafkaError, TimeoutError):
+        return {}
+    unread: dict[str, int] = {}
+    for place, end in ends.items():
+        unread[place.topic] = unread.get(place.topic, 0) + max(0, end - positions[place])
+    return unread
+
+
+def member_id(consumer: Any) -> str:
+    """Under which id a consumer is a member of its group; a new one when the group had gone on without it."""
+    # aiokafka has no word for it; it is pinned exactly.
+    return str(consumer._coordinator.member_id)
 
 
 @contextmanager

@@ -1,15 +1,32 @@
-"""The ready file: how a worker process tells its supervisor or orchestrator that it is at work."""
+"""Whether a worker process is at work, for its supervisor or orchestrator.
+
+As a file, and as the answer of the endpoint (`streams.endpoint`). Must not know what the process does.
+"""
 
 from pathlib import Path
 
-from streams.settings import Settings
 
+class Readiness:
+    """Ready, or not and why."""
 
-def show_ready(settings: Settings, ready: bool) -> None:
-    """Make the file of the setting `ready_file` appear or go; nothing without the setting."""
-    if not settings.ready_file:
-        return
-    if ready:
-        Path(settings.ready_file).touch()
-    else:
-        Path(settings.ready_file).unlink(missing_ok=True)
+    def __init__(self, ready_file: str = "") -> None:
+        """`ready_file` appears when the process is ready and goes when it is not; empty: no file."""
+        self._file = Path(ready_file) if ready_file else None
+        self.not_ready("it is starting")
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not ready; None: it is."""
+        return self._reason
+
+    def ready(self) -> None:
+        """It is at work."""
+        self._reason: str | None = None
+        if self._file is not None:
+            self._file.touch()
+
+    def not_ready(self, reason: str) -> None:
+        """It is not at work, for a reason that a person understands."""
+        self._reason = reason
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ Must not know what records hold, nor of changelogs: delivery creates those itsel
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, Literal
@@ -36,6 +36,8 @@ APPLY_S = 60.0
 LOOKS = 100
 LOOK_AGAIN_S = 0.1
 
+CLEANUP, RETENTION = "cleanup.policy", ("retention.ms", "retention.bytes")
+"""By these Kafka removes records."""
 DYNAMIC_TOPIC_CONFIG = 1
 """Kafka's number for a value that was set on the topic itself (protocol guide, DescribeConfigs, `config_source`)."""
 
@@ -109,6 +111,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         """Whether `apply` can mend it."""
         return self.what in ("missing", "config")
 
+    @property
+    def loses(self) -> bool:
+        """Whether a worker that went on could lose records: a longer retention and other differences do no harm."""
+        if self.config in RETENTION:
+            return self.found != "-1" and (self.wanted == "-1" or int(self.found) < int(self.wanted))
+        return self.what in ("missing", "partitions") or self.config == CLEANUP
+
     def __str__(self) -> str:
         match self.what:
             case "missing":
@@ -126,6 +135,16 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
                     f"{self.topic} has {self.found} replicas in place of {self.wanted}: move it with Kafka's "
                     "kafka-reassign-partitions, or correct `replication_factor`"
                 )
+
+
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic as a broker has it."""
+
+    partitions: int
+    replicas: int
+    """Of the partition that has fewest."""
+    configs: dict[str, tuple[str, bool]]
+    """By configuration: (value, whether it was set on the topic itself)."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,7 +191,7 @@ async def apply(settings: Settings, *, dry_run: bool) -> Report:
     """
     topics = {full_name(topic.noun, settings.namespace): topic for topic in read_topics(settings.partitions).values()}
     async with _connect(settings) as admin:
-        found = now = await _compare(admin, topics, settings.replication_factor)
+        found = now = compare(topics, await describe(admin, topics), settings.replication_factor)
         for _ in range(LOOKS):
             if dry_run or any(finding.what == "partitions" for finding in now):
                 return Report(findings=now, applied=False)
@@ -182,9 +201,35 @@ async def apply(settings: Settings, *, dry_run: bool) -> Report:
             await _alter(admin, now)
             # What the controller has accepted reaches the brokers a moment later, and so does what others changed.
             await asyncio.sleep(LOOK_AGAIN_S)
-            now = await _compare(admin, topics, settings.replication_factor)
+            now = compare(topics, await describe(admin, topics), settings.replication_factor)
         remaining = "; ".join(str(finding) for finding in now if finding.mendable)
         raise Refused(f"Kafka accepts the changes, and still {remaining}: is another process changing it?")
+
+
+async def check_start(settings: Settings, nouns: Iterable[str]) -> None:
+    """Raise Refused as `refuse_losses` does, or when the broker can't be asked."""
+    async with _connect(settings) as admin:
+        await refuse_losses(admin, settings, nouns)
+
+
+async def refuse_losses(
+    admin: AIOKafkaAdminClient, settings: Settings, nouns: Iterable[str], others: Iterable[str] = ()
+) -> dict[str, Described]:
+    """Look at the topics called `nouns` before they are read or written, and at `others` by their full names.
+
+    Returns those that are there. Raises Refused, naming what mends it, for one that is missing, or that is in the file
+    and has another number of partitions, another cleanup policy or a shorter retention.
+    """
+    wanted = {full_name(noun, settings.namespace): noun for noun in nouns}
+    described = await describe(admin, [*wanted, *others], [CLEANUP, *RETENTION])
+    if missing := sorted(wanted.keys() - described):
+        raise Refused(f"topics are missing: {', '.join(missing)}; create them with `aftersales topics apply`")
+    declared = read_topics(settings.partitions)
+    topics = {name: declared[noun] for name, noun in wanted.items() if noun in declared}
+    if losses := [finding for finding in compare(topics, described, settings.replication_factor) if finding.loses]:
+        advice = "" if not losses[0].mendable else ": Kafka would remove what is needed; run `aftersales topics apply`"
+        raise Refused(f"{losses[0]}{advice}")
+    return described
 
 
 @asynccontextmanager
@@ -203,35 +248,55 @@ async def _connect(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.close()
 
 
-async def _compare(
-    admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], replication_factor: int
+def compare(
+    topics: Mapping[str, Topic], described: Mapping[str, Described], replication_factor: int
 ) -> tuple[Finding, ...]:
-    # All topics are listed: asking for one that does not exist could create it.
-    listed = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
+    """In what topics differ from the file, by their full names. Only what was asked for is compared."""
     found: list[Finding] = []
     for name, topic in topics.items():
-        if not listed.get(name):
+        if (there := described.get(name)) is None:
             found.append(Finding(topic=name, what="missing"))
             continue
-        count, replicas = len(listed[name]), min(len(partition["replicas"]) for partition in listed[name])
-        if count != topic.partitions:
-            found.append(Finding(topic=name, what="partitions", found=str(count), wanted=str(topic.partitions)))
-        if replicas < replication_factor:
-            found.append(Finding(topic=name, what="replicas", found=str(replicas), wanted=str(replication_factor)))
-    for name, configs in (await _configs(admin, [name for name in topics if name in listed])).items():
+        if there.partitions != topic.partitions:
+            wanted = str(topic.partitions)
+            found.append(Finding(topic=name, what="partitions", found=str(there.partitions), wanted=wanted))
+        if there.replicas < replication_factor:
+            wanted = str(replication_factor)
+            found.append(Finding(topic=name, what="replicas", found=str(there.replicas), wanted=wanted))
         found += [
-            Finding(topic=name, what="config", config=config, found=configs[config][0], wanted=wanted)
-            for config, wanted in topics[name].configs(replication_factor).items()
-            if configs[config][0] != wanted
+            Finding(topic=name, what="config", config=config, found=there.configs[config][0], wanted=wanted)
+            for config, wanted in topic.configs(replication_factor).items()
+            if config in there.configs and there.configs[config][0] != wanted
         ]
     return tuple(found)
 
 
-async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, tuple[str, bool]]]:
-    """Of each topic, by configuration: (value, whether it was set on the topic itself)."""
+async def describe(
+    admin: AIOKafkaAdminClient, names: Iterable[str], configs: Iterable[str] | None = None
+) -> dict[str, Described]:
+    """Those of the topics that exist; `configs` None: with all their configurations."""
+    # All topics are listed: asking for one that does not exist could create it.
+    listed = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
+    there = [name for name in names if listed.get(name)]
+    configured = await _configs(admin, there, configs)
+    return {
+        name: Described(
+            partitions=len(listed[name]),
+            replicas=min(len(partition["replicas"]) for partition in listed[name]),
+            configs=configured[name],
+        )
+        for name in there
+    }
+
+
+async def _configs(
+    admin: AIOKafkaAdminClient, names: Sequence[str], wanted: Iterable[str] | None = None
+) -> dict[str, dict[str, tuple[str, bool]]]:
+    """Of each topic, by configuration: (value, whether it was set on the topic itself); `wanted` None: all of them."""
     if not names:
         return {}
-    responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    asked = None if wanted is None else dict.fromkeys(wanted)
+    responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name, asked) for name in names])
     configs = {}
     for code, message, _, name, entries in (resource for response in responses for resource in response.resources):
         if code:

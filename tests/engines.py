@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -23,8 +23,8 @@ START_S = 120.0
 class RunningStack:
     """A stack for code without an event loop: it lives in a thread of its own, which its processes are bound to."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.stack = Stack(settings)
+    def __init__(self, settings: Settings, detours: Mapping[str, int] | None = None) -> None:
+        self.stack = Stack(settings, detours=detours)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="stack", daemon=True)
         self._thread.start()

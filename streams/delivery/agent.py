@@ -10,15 +10,17 @@
 Topics are named by their noun (`order`), as in `schemas/topics.yaml`; delivery adds namespace and version.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record of an input topic."""
 
     topic: str
@@ -30,7 +32,7 @@ class Record(NamedTuple):
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-class Send(NamedTuple):
+class Send(msgspec.Struct, frozen=True, gc=False):
     """One record to be written. `partition` None: by the hash of the key (Kafka's default partitioner)."""
 
     topic: str
@@ -48,7 +50,7 @@ class State(Protocol[T_co]):
         ...
 
 
-class Due(NamedTuple):
+class Due(msgspec.Struct, frozen=True, gc=False):
     """An instant at which a key of the state wants to be looked at again."""
 
     clock: str
@@ -57,14 +59,13 @@ class Due(NamedTuple):
     """Microseconds since 1970."""
 
 
-@dataclass(frozen=True, slots=True)
-class Effects(Generic[T]):
+class Effects(msgspec.Struct, Generic[T], frozen=True):
     """What a decision wants done: all of it happens, or nothing."""
 
-    changes: Mapping[bytes, T | None] = field(default_factory=dict)
+    changes: Mapping[bytes, T | None] = {}
     """New values of state keys; None deletes."""
     sends: Sequence[Send] = ()
-    advance: Mapping[str, int] = field(default_factory=dict)
+    advance: Mapping[str, int] = {}
     """Clocks that this record moves forward, and to which instant (microseconds). Before the record's own changes
     count, every due instant up to there is worked off, in order, by `Agent.due`."""
 
@@ -90,10 +91,14 @@ class Agent(Generic[T]):
     encode: Callable[[T], bytes] | None = None
     """State value to bytes; None: the agent keeps no state and has no changelog."""
     decode: Callable[[bytes], T] | None = None
-    dues: Callable[[bytes], Iterable[Due]] | None = None
-    """The due instants in an encoded state value, without decoding the rest of it."""
+    dues: Callable[[bytes], Sequence[Due]] | None = None
+    """The due instants in an encoded state value, each once, without decoding the rest of it."""
+    marks: Mapping[int, str] = field(default_factory=dict)
+    """Which state values are counted, and as what, by the first byte of their encoding: {1: "quarantined_matters"}."""
     due: Callable[[Due, bytes, State[T]], Effects[T]] | None = None
     """Called with (due instant, key, state) when a clock passed it; the key's new value must not hold the same due."""
+    bounds: frozenset[str] = frozenset()
+    """Codes of BadInput by which one key has reached a bound: they say nothing of the topic, and open no breaker."""
     quarantine: Callable[[Record | tuple[Due, bytes], Exception, State[T]], Effects[T] | None] | None = None
 
     def __post_init__(self) -> None:
@@ -101,5 +106,5 @@ class Agent(Generic[T]):
             raise ValueError(f"agent {self.name}: encode and decode go together")
         if (self.dues is None) != (self.due is None):
             raise ValueError(f"agent {self.name}: dues and due go together")
-        if self.dues is not None and self.encode is None:
-            raise ValueError(f"agent {self.name}: due instants need state")
+        if (self.dues is not None or self.marks) and self.encode is None:
+            raise ValueError(f"agent {self.name}: due instants and marks need state")

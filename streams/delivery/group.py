@@ -15,27 +15,38 @@ Must not know what the agent does.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError, ProducerFenced
 from mode import Service
 
 from streams.delivery import names
 from streams.delivery.agent import Agent, Record
+from streams.delivery.breaker import Breaker
 from streams.delivery.dead_letters import DeadLetter
+from streams.delivery.membership import Membership
+from streams.delivery.recovery import check_state, follow
 from streams.delivery.task import LIMITS, Commit, Task
 from streams.delivery.transactions import Transactions
 from streams.delivery.watch import Watch
-from streams.kafka import Clients, connect_admin
+from streams.errors import Transient
+from streams.kafka import Clients, connect_admin, count_unread, member_id, subscribe
+from streams.metrics import Holding, StepMetrics
 from streams.settings import Settings
 from streams.timepieces import MACHINE, Timepieces
 
 log = logging.getLogger(__name__)
 
+Fetched: TypeAlias = Mapping[TopicPartition, list[ConsumerRecord]]
+Phase: TypeAlias = Literal["join", "rebalance", "restore", "work", "stop"]
+
 FETCH_WAIT_MS = 50
-FETCH_BYTES = 2 << 20
+FETCH_BYTES, LEAST_FETCH_BYTES = 2 << 20, 512 << 10
+"""Of a partition, shared out among the inputs of an agent, but no less: what is fetched in advance lies in memory, so
+much of each partition of each input at most, and more only where a single batch of the log is larger."""
 FETCH_RECORDS = LIMITS.records - 1
 """Fewer than fill a commit, so that a batch is one commit, its last position included."""
 IDLE_MS = 1000
@@ -45,12 +56,20 @@ LEAVE_S = 3.0
 TURN_S = 0.2
 """Longest turn of a task, but for one record: the loop must run to keep the membership alive and others going."""
 
+OPENED = (
+    "topic %s is not read by %s any more, but for a record now and then: %d in a row were refused, the last as %s: "
+    "%.200r. Nothing is lost, its lag grows. Mend the source or install the version that knows its records, then "
+    "restart or wait; `aftersales dlq replay` brings back what was refused. AFTERSALES_BREAKER_RECORDS=0 lets all that "
+    "can't be read become dead letters"
+)
+CLOSED = "topic %s is read by %s again: a record was accepted"
+
 
 class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both untyped
     """The tasks of `agent` that this process owns.
 
     Tasks that have work are put into `turns`; whoever takes one out calls its `take_turn`, so that tasks alternate
-    commit by commit. `fail` is called with an error that must end the process, `on_ready` when `ready` changes.
+    commit by commit. `fail` is called with an error that must end the process, `on_phase` when `phase` changes.
     """
 
     mundane_level = "debug"
@@ -64,22 +83,34 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         turns: Any,
         watch: Watch,
         fail: Callable[[BaseException], None],
-        on_ready: Callable[[], None],
+        on_phase: Callable[[], None],
         encode_dead_letter: Callable[[DeadLetter], bytes],
         timepieces: Timepieces = MACHINE,
+        metrics: StepMetrics | None = None,
     ) -> None:
+        """`metrics` None: nobody wants to know."""
         super().__init__()
         self.agent, self.settings, self.clients, self.turns, self.watch = agent, settings, clients, turns, watch
         self.encode_dead_letter, self.timepieces = encode_dead_letter, timepieces
         self.name = names.group_name(settings.namespace, agent.name)
         self.nouns = {names.topic_name(settings.namespace, noun): noun for noun in agent.inputs}
         self.changelog = names.changelog_name(settings.namespace, agent.name)
-        self.ready = False
+        self.phase: Phase = "join"
+        self.metrics = metrics or StepMetrics()
+        self.metrics.look_at(agent.name, self._look)
+        self.breakers = {noun: Breaker(limit=settings.breaker_records) for noun in agent.inputs}
         self.tasks: dict[int, OwnedTask] = {}
         self.consumer: Any = None
-        self._fail, self._on_ready = fail, on_ready
+        self._fail, self._on_phase = fail, on_phase
         self._admin: Any = None
         self._opening: asyncio.Future[None] | None = None
+        self._restored = self._unrestored = 0
+        self._membership = Membership()
+
+    @property
+    def ready(self) -> bool:
+        """Whether all tasks given to this process are at work."""
+        return self.phase == "work"
 
     def guard(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
         """Run in the background; an error ends the process."""
@@ -109,14 +140,15 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
             heartbeat_interval_ms=int(settings.heartbeat_interval_s * 1000),
             rebalance_timeout_ms=int(settings.rebalance_timeout_s * 1000),
             fetch_max_wait_ms=FETCH_WAIT_MS,
-            max_partition_fetch_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=max(FETCH_BYTES // len(self.nouns), LEAST_FETCH_BYTES),
         )
         await self.consumer.start()
-        self.consumer.subscribe([*self.nouns], listener=self)
+        await subscribe(self.consumer, [*self.nouns], self)
 
     async def leave(self, patience_s: float) -> None:
         """Finish commits under way, leave the group. What is left after `patience_s`, the next owner's fence ends."""
-        self._set_ready(False)
+        self._enter("stop")
+        self.metrics.look_at(self.agent.name, None)
         await asyncio.wait([asyncio.ensure_future(self._pause())], timeout=patience_s)
         stops = [owned.transactions.stop() for owned in self.tasks.values()]
         if self.consumer is not None:
@@ -131,12 +163,12 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Called before each rebalance; aiokafka only logs what is raised here, so `guard` must see it."""
         self.watch.begin(f"{self.name}: rebalance")
-        self._set_ready(False)
-        await self.guard(self._pause())
+        self._enter("rebalance")
+        await asyncio.wait([self.guard(self._pause())])
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Called after each rebalance."""
-        await self.guard(self._assign([*assigned]))
+        await asyncio.wait([self.guard(self._assign([*assigned]))])
 
     async def _pause(self) -> None:
         if self._opening is not None:
@@ -145,6 +177,7 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         await asyncio.gather(*(task.pause() for task in self.tasks.values()))
 
     async def _assign(self, assigned: list[TopicPartition]) -> None:
+        self._check_membership()
         partitions = {tp.partition for tp in assigned}
         if len(assigned) != len(partitions) * len(self.nouns):
             raise RuntimeError(f"{self.name} was not given the same partitions of every topic: {assigned}")
@@ -163,6 +196,8 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
             if owned.task is not None:
                 owned.start_reading()
         if new:
+            self._enter("restore")
+            began = self.timepieces.monotonic()
             with self.watch.step(f"{self.name}: restore"):
                 entries = await self._restore(new)
                 starts = await self._starts(new, entries)
@@ -178,8 +213,9 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
                 )
                 owned.start_reading()
                 await asyncio.sleep(0)  # the due instants of a large state take a while to collect
+            self.metrics.time_work(self.agent.name, "restore", self.timepieces.monotonic() - began)
         log.info("%s reads partitions %s", self.name, sorted(self.tasks))
-        self._set_ready(True)
+        self._enter("work")
 
     async def _restore(self, tasks: list["OwnedTask"]) -> dict[int, dict[bytes, bytes]]:
         """The entries of each task's changelog, up to an end that the fence has fixed."""
@@ -199,12 +235,20 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
             reader.assign(tps)
             ends = await reader.end_offsets(tps)
             unread = {tp for tp in tps if ends[tp] > 0}
+            begins = await reader.beginning_offsets(tps)
+            self._restored, self._unrestored = 0, sum(ends.values()) - sum(begins.values())
             while unread:
                 found = await reader.getmany(*unread, timeout_ms=IDLE_MS, max_records=RESTORE_RECORDS)
                 for tp, records in found.items():
                     self.watch.begin(f"{self.name}: restore")
-                    _restore_into(entries[tp.partition], records)
+                    follow(entries[tp.partition], records)
+                    self._restored += len(records)
+                    self._unrestored -= len(records)
                 unread = {tp for tp in unread if await reader.position(tp) < ends[tp]}
+            self._unrestored = 0  # markers of transactions and what was compacted were no records
+            for tp in tps:
+                self.watch.begin(f"{self.name}: restore")
+                await check_state(self.agent, tp, entries[tp.partition], reader, ends[tp])
         finally:
             await reader.stop()
         return entries
@@ -241,10 +285,52 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
             starts[owned.partition] = committed, {self.nouns[tp.topic]: begins[tp] for tp in owned.tps} | committed
         return starts
 
-    def _set_ready(self, ready: bool) -> None:
-        if ready != self.ready:
-            self.ready = ready
-            self._on_ready()
+    def _enter(self, phase: Phase) -> None:
+        if phase != self.phase:
+            self.phase = phase
+            self._on_phase()
+
+    def _check_membership(self) -> None:
+        """Count a membership that was lost. Raises Transient when that happens again and again."""
+        before = self._membership
+        self._membership = before.joined(member_id(self.consumer), self.timepieces.monotonic())
+        is_lost = self._membership.lost_at != before.lost_at
+        self.metrics.count_rebalance(self.agent.name, lost=is_lost)
+        if self._membership.is_hopeless:
+            raise Transient(self._membership.complaint(self.name, self.settings))
+        if is_lost:
+            log.warning("%s went on without this process, which was silent for too long; it is back", self.name)
+
+    def learn(self, commit: Commit) -> None:
+        """Let the breakers know what became of the records of a commit."""
+        now = self.timepieces.monotonic()
+        for noun, read in commit.read.items():
+            refusals = [refusal for refusal in commit.refusals if refusal.topic == noun]
+            refused = [refusal.nth for refusal in refusals if refusal.reason not in self.agent.bounds]
+            before = self.breakers[noun]
+            after = self.breakers[noun] = before.after(read, refused, now)
+            if after.is_open and not before.is_open:
+                self.metrics.count_opening(self.agent.name, noun)
+                log.error(OPENED, noun, self.agent.name, after.run, refusals[-1].reason, refusals[-1].detail)
+            elif before.is_open and not after.is_open:
+                log.warning(CLOSED, noun, self.agent.name)
+
+    async def _look(self) -> Holding:
+        positions = {tp: position for owned in self.tasks.values() for tp, position in owned.positions().items()}
+        unread = await count_unread(self.consumer, positions)
+        sizes = []
+        for owned in [*self.tasks.values()]:
+            if owned.task is not None and self.agent.encode is not None:
+                sizes.append(owned.task.size())
+                await asyncio.sleep(0)  # counting a large state takes a while
+        return Holding(
+            partitions=len(self.tasks),
+            lag={self.nouns[topic]: count for topic, count in unread.items()},
+            sizes=sizes,
+            restored=self._restored if self.agent.encode is not None else None,
+            unrestored=self._unrestored if self.agent.encode is not None else None,
+            open_topics={noun: breaker.is_open for noun, breaker in self.breakers.items()},
+        )
 
 
 class OwnedTask:
@@ -264,6 +350,7 @@ class OwnedTask:
         self._commits: Iterator[Commit] | None = None
         self._turn: asyncio.Future[Commit | None] | None = None
         self._turn_ends = 0.0
+        self._decided_s = 0.0
 
     def start_reading(self) -> None:
         """Read on where the last commit ended; the task must be restored."""
@@ -282,8 +369,10 @@ class OwnedTask:
         """Let the agent work up to its next commit. Raises what the agent raises."""
         assert self._commits is not None
         assert self._turn is not None
-        self._turn_ends = self.group.timepieces.monotonic() + TURN_S
+        began = self.group.timepieces.monotonic()
+        self._turn_ends = began + TURN_S
         self._turn.set_result(next(self._commits, None))
+        self._decided_s = self.group.timepieces.monotonic() - began
 
     def is_late(self) -> bool:
         """Whether the turn has lasted long enough."""
@@ -301,11 +390,45 @@ class OwnedTask:
             for tp in self.tps:
                 if (position := await consumer.position(tp)) != positions[nouns[tp.topic]]:
                     raise RuntimeError(f"{tp} went on at {position} instead of {positions[nouns[tp.topic]]}")
-            found = await consumer.getmany(*self.tps, timeout_ms=IDLE_MS, max_records=FETCH_RECORDS)
+            found = await self._fetch()
             positions = {nouns[tp.topic]: await consumer.position(tp) for tp in self.tps}
             await self._process(self._records(found), positions)
 
-    def _records(self, found: Mapping[TopicPartition, list[ConsumerRecord]]) -> Iterator[Record]:
+    async def _fetch(self) -> Fetched:
+        """What there is to read; of a topic whose breaker is open a single record, when it is time for a probe."""
+        consumer, group = self.group.consumer, self.group
+        closed = [tp for tp in self.tps if not group.breakers[group.nouns[tp.topic]].is_open]
+        if len(closed) < len(self.tps) and (probe := await self._probe()):
+            return probe
+        if not closed:
+            await asyncio.sleep(IDLE_MS / 1000)
+            return {}
+        found: Fetched = await consumer.getmany(*closed, timeout_ms=IDLE_MS, max_records=FETCH_RECORDS)
+        return found
+
+    async def _probe(self) -> Fetched:
+        consumer, group = self.group.consumer, self.group
+        for tp in self.tps:
+            noun, now = group.nouns[tp.topic], group.timepieces.monotonic()
+            breaker = group.breakers[noun]
+            if not breaker.probes(now):
+                continue
+            trying = group.breakers[noun] = breaker.trying(now)
+            found: Fetched = await consumer.getmany(tp, timeout_ms=0, max_records=1)
+            if found:
+                return found
+            if group.breakers[noun] is trying:
+                group.breakers[noun] = breaker  # let another partition try
+        return {}
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Where the next commit begins; nothing before the task is restored."""
+        if self.task is None:
+            return {}
+        positions = {**self.start, **self.task.positions}
+        return {tp: positions[self.group.nouns[tp.topic]] for tp in self.tps}
+
+    def _records(self, found: Fetched) -> Iterator[Record]:
         for tp, records in found.items():
             noun = self.group.nouns[tp.topic]
             for record in records:
@@ -327,15 +450,23 @@ class OwnedTask:
                     commit = await self._turn
                     if commit is None:
                         return
-                    await self.transactions.write(commit)
+                    await self._write(commit)
                     task.apply(commit)
+                    self.group.learn(commit)
         finally:
             self._commits = None
 
-
-def _restore_into(entries: dict[bytes, bytes], records: Iterable[ConsumerRecord]) -> None:
-    for record in records:
-        if record.value is None:
-            entries.pop(record.key, None)
-        else:
-            entries[record.key] = record.value
+    async def _write(self, commit: Commit) -> None:
+        group, agent = self.group, self.group.agent.name
+        began = group.timepieces.monotonic()
+        try:
+            await self.transactions.write(commit)
+        except ProducerFenced:
+            group.metrics.count_transaction(agent, "fenced")
+            raise
+        except (KafkaError, Transient):
+            group.metrics.count_transaction(agent, "aborted")
+            raise
+        group.metrics.time_work(agent, "decide", self._decided_s)
+        group.metrics.time_work(agent, "commit", group.timepieces.monotonic() - began)
+        group.metrics.count_commit(agent, commit, group.timepieces.wall())

@@ -10,7 +10,7 @@ which tasks and topics are read and the sizes of batches are drawn from it, so t
 with `crash_rate` tasks lose their memory before and after commits. Must not know what the agents do.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -81,6 +81,20 @@ class Local:
             if host.agent.name == agent and host.agent.decode is not None
             for key, entry in host.entries.items()
         }
+
+    def positions(self, agent: str, partition: int) -> Mapping[str, int]:
+        """The committed positions of a task, by topic."""
+        return dict(self._host(agent, partition).positions)
+
+    def replace_state(self, agent: str, partition: int, entries: Mapping[bytes, bytes]) -> None:
+        """What a task keeps is something else from now on, as after `aftersales state rebuild`; its positions stay."""
+        host = self._host(agent, partition)
+        host.entries = dict(entries)
+        host.crash()
+
+    def _host(self, agent: str, partition: int) -> "_Host":
+        (host,) = (host for host in self._hosts if (host.agent.name, host.partition) == (agent, partition))
+        return host
 
     def _append(self, send: Send) -> None:
         topic = self._topics.setdefault(send.topic, [[] for _ in range(self.partitions)])

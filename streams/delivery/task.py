@@ -10,10 +10,12 @@ Must not know of Kafka, asyncio or the time. The same core serves a worker, the 
 A task whose commit failed, or whose agent raised, is dropped with its memory and made anew from what was committed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Generic, TypeVar
+from operator import itemgetter
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -49,6 +51,16 @@ class NoProgress(RuntimeError):
     """A due instant was worked off and is due again: a bug in the agent."""
 
 
+class Refusal(NamedTuple):
+    """A record that became a dead letter."""
+
+    topic: str
+    nth: int
+    """Which of the topic's records in its commit it was; the first is 0."""
+    reason: str
+    detail: str
+
+
 @dataclass(frozen=True, slots=True)
 class Commit:
     """What must become durable together."""
@@ -58,6 +70,10 @@ class Commit:
     sends: list[Send]
     positions: Mapping[str, int]
     """Next offset to read, of each topic whose position moved."""
+    read: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Records decided on, by topic: to be counted, not to be written."""
+    refusals: Sequence[Refusal] = field(default=(), compare=False)
+    """Those of them that were refused, in order."""
 
 
 class Task(Generic[T]):
@@ -84,6 +100,17 @@ class Task(Generic[T]):
         self._uncommitted: Commit | None = None
         self._dues = _Dues(agent, entries)
 
+    def size(self) -> "Size":
+        """How much the task holds, counted now: some 0.1 us per entry, and nothing as long as nobody asks."""
+        entries, marks = self.entries, self.agent.marks
+        found = Counter(map(_MARK, entries.values())) if marks else Counter()
+        return Size(
+            entries=len(entries),
+            bytes=sum(map(len, entries)) + sum(map(len, entries.values())),
+            marked={name: found[mark] for mark, name in marks.items()},
+            dues=self._dues.live,
+        )
+
     def process(self, records: Iterable[Record], positions: Mapping[str, int] | None = None) -> Iterator[Commit]:
         """Run `records` through the agent; yields commits, each to be applied before the next is asked for.
 
@@ -103,6 +130,8 @@ class Task(Generic[T]):
                 yield from self._work_off_all(effects.advance, worked, reached)
                 effects = self._decide(record)
             self._take(effects)
+            read = self._draft.read
+            read[record.topic] = read.get(record.topic, 0) + 1
             self._draft.records += 1
             reached[record.topic] = record.offset + 1
             if self._is_full():
@@ -127,7 +156,8 @@ class Task(Generic[T]):
         moved = {topic: position for topic, position in reached.items() if self.positions.get(topic) != position}
         if not (moved or self._draft.changes or self._draft.sends):
             return
-        self._uncommitted = Commit(self._draft.changes, self._draft.sends, moved)
+        draft = self._draft
+        self._uncommitted = Commit(draft.changes, draft.sends, moved, draft.read, draft.refusals)
         yield self._uncommitted
         if self._uncommitted is not None:
             raise RuntimeError("a commit was not applied before the next was asked for")
@@ -150,6 +180,8 @@ class Task(Generic[T]):
             return self._set_aside(record, error)
 
     def _refuse(self, record: Record, error: BadInput) -> Effects[T]:
+        nth = self._draft.read.get(record.topic, 0)
+        self._draft.refusals.append(Refusal(record.topic, nth, error.code, error.detail))
         letter = dead_record(self.agent.name, record, error)
         key, value = letter.dead_letter_id.encode(), self._encode_dead_letter(letter)
         return Effects(sends=(Send(DEAD_LETTER, key, value),))
@@ -174,23 +206,23 @@ class Task(Generic[T]):
         for send in effects.sends:
             if send.topic not in self._outputs:
                 raise RuntimeError(f"agent {self.agent.name} sent to {send.topic}, which is not among its outputs")
-            draft.weight += self._measure(f"for {send.topic}", send.key, send.value)
+            size = len(send.key) + len(send.value)
+            if size > RECORD_BYTES:
+                raise self._too_large(f"for {send.topic}", size, send.key)
+            draft.weight += size
         draft.sends += effects.sends
-        for key, value in effects.changes.items():
-            draft.change(key, value)
+        draft.change(effects.changes)
 
     def _encode_changes(self) -> None:
         for key, before, after in self._draft.encode_changes():
-            self._measure("of state", key, after or b"")
+            if after is not None and (size := len(key) + len(after)) > RECORD_BYTES:
+                raise self._too_large("of state", size, key)
             self._dues.follow(key, before, after)
 
-    def _measure(self, what: str, key: bytes, value: bytes) -> int:
-        size = len(key) + len(value)
-        if size > RECORD_BYTES:
-            raise RuntimeError(
-                f"agent {self.agent.name}: a record {what} has {size} bytes, more than {RECORD_BYTES}: {key[:100]!r}"
-            )
-        return size
+    def _too_large(self, what: str, size: int, key: bytes) -> RuntimeError:
+        return RuntimeError(
+            f"agent {self.agent.name}: a record {what} has {size} bytes, more than {RECORD_BYTES}: {key[:100]!r}"
+        )
 
     def _next_due(self, advance: Mapping[str, int]) -> tuple[Due, bytes] | None:
         """The first due instant up to `advance`, in order of (instant, clock, key)."""
@@ -233,6 +265,22 @@ class Task(Generic[T]):
         raise NoProgress(f"agent {self.agent.name}: {key!r} still holds {due} after it was worked off")
 
 
+class Size(NamedTuple):
+    """How much a task holds."""
+
+    entries: int
+    """Of state."""
+    bytes: int
+    """Of their keys and encoded values."""
+    marked: Mapping[str, int]
+    """Entries by the names that the agent's declaration gives to marks."""
+    dues: int
+    """Due instants that lie ahead."""
+
+
+_MARK = itemgetter(0)
+
+
 class _Draft(Generic[T]):
     """The state as the decisions of one commit see it: what they changed, over the committed entries.
 
@@ -242,10 +290,12 @@ class _Draft(Generic[T]):
     def __init__(self, agent: Agent[T], entries: Mapping[bytes, bytes]) -> None:
         self._agent, self._entries = agent, entries
         self._values: dict[bytes, T | None] = {}
-        self._unencoded: dict[bytes, None] = {}
+        self._unencoded: dict[bytes, T | None] = {}
         self._encoded: tuple[T | None, bytes | None] = None, None
         self.changes: dict[bytes, bytes | None] = {}
         self.sends: list[Send] = []
+        self.read: dict[str, int] = {}
+        self.refusals: list[Refusal] = []
         self.records = self.dues = self.weight = 0
 
     def is_used(self) -> bool:
@@ -267,9 +317,10 @@ class _Draft(Generic[T]):
         """The encoded value of `key`; changes must be encoded."""
         return self.changes[key] if key in self.changes else self._entries.get(key)
 
-    def change(self, key: bytes, value: T | None) -> None:
-        self._values[key] = value
-        self._unencoded[key] = None
+    def change(self, changes: Mapping[bytes, T | None]) -> None:
+        """Take in new values."""
+        for key, value in changes.items():
+            self._values[key] = self._unencoded[key] = value
 
     def encode(self, value: T | None) -> bytes | None:
         """The last answer is kept: a due instant's new value is looked at before it is taken."""
@@ -285,9 +336,9 @@ class _Draft(Generic[T]):
         """Encode what was changed since the last time; yields (key, entry before, entry now) where they differ."""
         if not self._unencoded:
             return
-        keys, self._unencoded = self._unencoded, {}
-        for key in keys:
-            before, now = self.entry(key), self.encode(self._values[key])
+        changes, self._unencoded = self._unencoded, {}
+        for key, value in changes.items():
+            before, now = self.entry(key), self.encode(value)
             if before != now:
                 self.changes[key] = now
                 yield key, before, now
@@ -303,23 +354,26 @@ class _Dues:
     def __init__(self, agent: Agent[T], entries: Mapping[bytes, bytes]) -> None:
         self._dues = agent.dues
         self._heaps: dict[str, list[tuple[int, bytes]]] = {}
-        self._size = self._live = 0
+        self._size = self.live = 0
         self._rebuild(entries)
 
-    def of(self, entry: bytes) -> frozenset[Due]:
-        """The due instants of an encoded value."""
-        return frozenset() if self._dues is None else frozenset(self._dues(entry))
+    def of(self, entry: bytes) -> Sequence[Due]:
+        """The due instants of an encoded value, each once."""
+        return () if self._dues is None else self._dues(entry)
 
     def follow(self, key: bytes, before: bytes | None, after: bytes | None) -> None:
         """Note that the entry of `key` changed."""
         if self._dues is None:
             return
-        old = frozenset() if before is None else self.of(before)
-        new = frozenset() if after is None else self.of(after)
-        for due in new - old:
-            heappush(self._heaps.setdefault(due.clock, []), (due.at, key))
-            self._size += 1
-        self._live += len(new) - len(old)
+        old = () if before is None else self.of(before)
+        new = () if after is None else self.of(after)
+        if new == old:
+            return
+        for due in new:
+            if due not in old:
+                heappush(self._heaps.setdefault(due.clock, []), (due.at, key))
+                self._size += 1
+        self.live += len(new) - len(old)
 
     def first(self, advance: Mapping[str, int], entry_of: Callable[[bytes], bytes | None]) -> tuple[Due, bytes] | None:
         """The first due instant up to `advance` that its key's entry still holds."""
@@ -341,7 +395,7 @@ class _Dues:
             self._size -= 1
 
     def compact(self, entries: Mapping[bytes, bytes]) -> None:
-        if self._size > 2 * self._live + STALE_DUES:
+        if self._size > 2 * self.live + STALE_DUES:
             self._rebuild(entries)
 
     def _rebuild(self, entries: Mapping[bytes, bytes]) -> None:
@@ -353,4 +407,4 @@ class _Dues:
                 self._heaps.setdefault(due.clock, []).append((due.at, key))
         for heap in self._heaps.values():
             heapify(heap)
-        self._size = self._live = sum(map(len, self._heaps.values()))
+        self._size = self.live = sum(map(len, self._heaps.values()))

@@ -1,4 +1,7 @@
-"""Whether the topics that agents need are there, before anything is read. Must not create any but changelogs."""
+"""Whether the topics that agents need are there and fit, before anything is read.
+
+Must not create any but changelogs.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,8 +14,9 @@ from streams.delivery.agent import Agent
 from streams.delivery.dead_letters import DEAD_LETTER
 from streams.errors import Refused
 from streams.settings import Settings
+from streams.topics import CLEANUP, Described, describe, refuse_losses
 
-CHANGELOG = {"cleanup.policy": "compact", "max.message.bytes": str(8 << 20)}
+CHANGELOG = {CLEANUP: "compact", "max.message.bytes": str(8 << 20)}
 LOOKS = 200
 LOOK_AGAIN_S = 0.05
 
@@ -20,40 +24,37 @@ LOOK_AGAIN_S = 0.05
 async def check_topics(admin: AIOKafkaAdminClient, agents: Sequence[Agent[Any]], settings: Settings) -> None:
     """Raise Refused unless all topics are there and fit; create the changelogs that are missing."""
     namespace = settings.namespace
-    counts = await _partition_counts(admin)
-    for noun in [DEAD_LETTER, *(noun for agent in agents for noun in (*agent.inputs, *agent.outputs))]:
-        if names.topic_name(namespace, noun) not in counts:
-            raise Refused(
-                f"topic {names.topic_name(namespace, noun)} does not exist: create the topics with "
-                "`aftersales topics apply`"
-            )
+    nouns = dict.fromkeys([DEAD_LETTER, *(noun for agent in agents for noun in (*agent.inputs, *agent.outputs))])
+    changelogs = {agent.name: names.changelog_name(namespace, agent.name) for agent in agents if agent.encode}
+    described = await refuse_losses(admin, settings, nouns, changelogs.values())
     for agent in agents:
-        inputs = {noun: counts[names.topic_name(namespace, noun)] for noun in agent.inputs}
+        inputs = {noun: described[names.topic_name(namespace, noun)].partitions for noun in agent.inputs}
         partitions = inputs[agent.inputs[0]]
         if set(inputs.values()) != {partitions}:
             raise Refused(f"the inputs of {agent.name} must have equal numbers of partitions, and have {inputs}")
-        if agent.encode is not None:
-            changelog = names.changelog_name(namespace, agent.name)
-            if changelog not in counts:
-                counts[changelog] = await _create(admin, changelog, partitions, settings.replication_factor)
-            if counts[changelog] != partitions:
-                raise Refused(
-                    f"topic {changelog} has {counts[changelog]} partitions and the inputs of {agent.name} have "
-                    f"{partitions}: another number of partitions is a rebuild into a new namespace"
-                )
+        if changelog := changelogs.get(agent.name):
+            there = described.get(changelog) or await _create(admin, changelog, partitions, settings.replication_factor)
+            _check_changelog(agent.name, changelog, there, partitions)
 
 
-async def _create(admin: AIOKafkaAdminClient, changelog: str, partitions: int, replicas: int) -> int:
-    """Create a changelog unless another worker does so right now; returns its number of partitions."""
+def _check_changelog(agent: str, changelog: str, there: Described, partitions: int) -> None:
+    if there.partitions != partitions:
+        raise Refused(
+            f"topic {changelog} has {there.partitions} partitions and the inputs of {agent} have {partitions}: another "
+            "number of partitions is a rebuild into a new namespace"
+        )
+    if (policy := there.configs[CLEANUP][0]) != CHANGELOG[CLEANUP]:
+        raise Refused(
+            f"topic {changelog} has {CLEANUP}={policy} in place of compact, by which Kafka removes state that is "
+            f"needed: set {CLEANUP}=compact with Kafka's kafka-configs, and then run `aftersales state rebuild {agent}`"
+        )
+
+
+async def _create(admin: AIOKafkaAdminClient, changelog: str, partitions: int, replicas: int) -> Described:
+    """Create a changelog unless another worker does so right now; returns it as it is."""
     answer = await admin.create_topics([NewTopic(changelog, partitions, replicas, topic_configs=CHANGELOG)])
     for _ in range(LOOKS):
-        counts = await _partition_counts(admin)
-        if changelog in counts:
-            return counts[changelog]
+        if there := (await describe(admin, [changelog], [CLEANUP])).get(changelog):
+            return there
         await asyncio.sleep(LOOK_AGAIN_S)
     raise Refused(f"topic {changelog} can't be created: {answer}")
-
-
-async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
-    """Of all topics: asking for one that does not exist could create it."""
-    return {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}

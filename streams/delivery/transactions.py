@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 
 from streams.delivery import names
 from streams.delivery.task import Commit
+from streams.errors import Transient
 from streams.kafka import Clients
 from streams.partitions import partition_of
 from streams.settings import Settings
@@ -46,7 +47,7 @@ class Transactions:
     async def write(self, commit: Commit) -> None:
         """All of the commit, or nothing.
 
-        Raises ProducerFenced when another worker has fenced this one, TimeoutError after the transaction time-out.
+        Raises ProducerFenced when another worker has fenced this one, Transient after the transaction time-out.
         After any error the outcome is unknown until the task is taken over anew.
         """
         offsets = {
@@ -62,7 +63,7 @@ class Transactions:
                 await asyncio.gather(*writes)
                 await self._producer.commit_transaction()
         except TimeoutError:
-            raise TimeoutError(
+            raise Transient(
                 f"no answer to a transaction of {self._group}, partition {self._partition}, in {self._timeout_s:g} s"
             ) from None
 
@@ -75,10 +76,11 @@ class Transactions:
         topics = {send.topic: names.topic_name(self._namespace, send.topic) for send in commit.sends}
         counts = {topic: len(await self._producer.partitions_for(name)) for topic, name in topics.items()}
         batches = _Batches(self._producer)
-        for topic, key, value, headers, partition in commit.sends:
+        for send in commit.sends:
+            partition = send.partition
             if partition is None:
-                partition = partition_of(key, counts[topic])
-            batches.add(topics[topic], partition, key, value, headers)
+                partition = partition_of(send.key, counts[send.topic])
+            batches.add(topics[send.topic], partition, send.key, send.value, send.headers)
         for key, entry in commit.changes.items():
             batches.add(self._changelog, self._partition, key, entry)
         await batches.send()

@@ -12,7 +12,7 @@ from typing import Any
 
 import faust
 import uvloop
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import KafkaError, ProducerFenced
 from faust.app.base import BootStrategy as FaustBootStrategy
 from mode import CrashingSupervisor
 
@@ -22,10 +22,12 @@ from streams.delivery.dead_letters import DeadLetter
 from streams.delivery.group import Group, OwnedTask
 from streams.delivery.topics import check_topics
 from streams.delivery.watch import Watch
-from streams.errors import Refused
+from streams.endpoint import serve
+from streams.errors import Refused, Transient
 from streams.kafka import Cluster, connect_admin
 from streams.logs import set_up_logging
-from streams.readiness import show_ready
+from streams.metrics import StepMetrics, new_registry
+from streams.readiness import Readiness
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -69,7 +71,8 @@ def run_worker(
 async def _run(
     agents: Sequence[Agent[Any]], settings: Settings, watch: Watch, encode_dead_letter: Callable[[DeadLetter], bytes]
 ) -> int:
-    show_ready(settings, False)
+    readiness = Readiness(settings.ready_file)
+    registry = new_registry(readiness)
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -79,7 +82,13 @@ async def _run(
         await check_topics(admin, agents, settings)
     finally:
         await admin.close()
-    app = WorkerApp(agents, settings, watch, encode_dead_letter)
+    metrics = StepMetrics(registry)
+    app = WorkerApp(agents, settings, watch, encode_dead_letter, readiness=readiness, metrics=metrics)
+    async with serve(settings, registry, readiness, metrics.look):
+        return await _work(app, watch, told)
+
+
+async def _work(app: "WorkerApp", watch: Watch, told: asyncio.Event) -> int:
     try:
         await app.start()
         ends = [asyncio.ensure_future(told.wait()), asyncio.ensure_future(app.failed.wait())]
@@ -89,7 +98,7 @@ async def _run(
         await asyncio.gather(*(group.leave(CRASH_PATIENCE_S if crashed else PATIENCE_S) for group in app.groups))
         await app.stop()
     finally:
-        show_ready(settings, False)
+        app.readiness.not_ready("it has stopped")
     return CRASHED if app.failed.is_set() else 0
 
 
@@ -109,12 +118,16 @@ class WorkerApp(faust.App):
         settings: Settings,
         watch: Watch,
         encode_dead_letter: Callable[[DeadLetter], bytes],
+        *,
+        readiness: Readiness | None = None,
+        metrics: StepMetrics | None = None,
     ) -> None:
+        """`readiness`, `metrics` None: nobody wants to know."""
         super().__init__(
             f"{settings.namespace}-{settings.worker_name}", agent_supervisor=CrashingSupervisor, web_enabled=False
         )
         self.failed = asyncio.Event()
-        self._settings = settings
+        self.readiness = readiness or Readiness()
         cluster = Cluster(settings)
         self.groups = [
             Group(
@@ -124,8 +137,9 @@ class WorkerApp(faust.App):
                 turns=self.channel(),
                 watch=watch,
                 fail=self.fail,
-                on_ready=self._on_ready,
+                on_phase=self._on_phase,
                 encode_dead_letter=encode_dead_letter,
+                metrics=metrics,
             )
             for agent in agents
         ]
@@ -138,10 +152,18 @@ class WorkerApp(faust.App):
         if self.failed.is_set():
             return
         self.failed.set()
-        if isinstance(error, ProducerFenced):
-            log.critical("another worker has taken over a task of this one: the process ends")
-        else:
-            log.critical("the process ends: %r", error, exc_info=error)
+        # Futures of the client that nobody awaits any more have the same to say, with tracebacks.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        match error:
+            case ProducerFenced():
+                log.critical(
+                    "the process ends: another worker has taken over a task of this one, or one of its transactions "
+                    "was open longer than transaction_timeout_s"
+                )
+            case Transient() | KafkaError():
+                log.critical("the process ends: %s", error)
+            case _:
+                log.critical("the process ends: %r", error, exc_info=error)
 
     async def on_start(self) -> None:
         """Let channels flow: they start suspended, and `resume` empties them, so it is called once, before all."""
@@ -155,8 +177,11 @@ class WorkerApp(faust.App):
     def _create_directories(self) -> None:
         """No data directory: nothing is kept there."""
 
-    def _on_ready(self) -> None:
-        show_ready(self._settings, all(group.ready for group in self.groups))
+    def _on_phase(self) -> None:
+        if busy := [f"{group.name}: {group.phase}" for group in self.groups if group.phase != "work"]:
+            self.readiness.not_ready(", ".join(busy))
+        else:
+            self.readiness.ready()
 
     async def _on_agent_error(self, agent: Any, error: BaseException) -> None:
         self.fail(error)

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,6 @@ PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": 1,
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
     "auto.create.topics.enable": "false",
     # One node holds the only copy of everything.
     "offsets.topic.replication.factor": 1,
@@ -53,6 +52,8 @@ PROPERTIES = {
     "share.coordinator.state.topic.replication.factor": 1,
     "share.coordinator.state.topic.min.isr": 1,
     "group.initial.rebalance.delay.ms": 0,
+    # Sessions may be shorter than the 6 s that the broker insists on by default.
+    "group.min.session.timeout.ms": 1000,
     # The controller waits for the former life of a killed broker to time out: 3 s instead of 11 s until it serves.
     "broker.session.timeout.ms": 2000,
     "broker.heartbeat.interval.ms": 400,
@@ -96,6 +97,16 @@ LOG4J = """\
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Detour:
+    """A further listener whose clients are sent on to another port on loopback, where something stands in between."""
+
+    name: str
+    """Letters only."""
+    port: int
+    advertised_port: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
     """A Kafka node: its folder, its jars and its two ports on loopback."""
 
@@ -105,6 +116,7 @@ class Node:
     controller_port: int
     heap: str
     """Upper bound of the Java heap as the JVM writes it, e.g. `256m`."""
+    detours: Sequence[Detour] = ()
 
     @property
     def bootstrap_servers(self) -> str:
@@ -114,11 +126,15 @@ class Node:
         """Write the node's configuration, and on the first call its identity. Data that is there stays."""
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
-        listeners = f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}"
+        ports = {"PLAINTEXT": self.port, "CONTROLLER": self.controller_port}
+        advertised = {"PLAINTEXT": self.port}
+        for detour in self.detours:
+            ports[detour.name.upper()], advertised[detour.name.upper()] = detour.port, detour.advertised_port
         properties = PROPERTIES | {
             "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
-            "listeners": listeners,
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",
+            "listeners": _listeners(ports),
+            "advertised.listeners": _listeners(advertised),
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in ports),
             "log.dirs": data.name,
         }
         write_file(self.folder / PROPERTIES_FILE, "".join(f"{name}={value}\n" for name, value in properties.items()))
@@ -143,6 +159,10 @@ class Node:
             "kafka.Kafka",
             PROPERTIES_FILE,
         )
+
+
+def _listeners(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
 
 
 def jar_folder(cache: Path) -> Path:

@@ -5,6 +5,7 @@ Must not know which server a port is for.
 
 import random
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 from streams.errors import Refused
@@ -29,8 +30,8 @@ def is_free(port: int) -> bool:
         return True
 
 
-def free_port() -> int:
-    """A port that nobody listens on, below the ephemeral range.
+def free_port(taken: Collection[int] = ()) -> int:
+    """A port that nobody listens on, below the ephemeral range, and none of those that are `taken` in advance.
 
     From that range the kernel gives ports to outgoing connections, so a client that keeps trying to reach a stopped
     server could be given the server's own port, connect to itself, and keep the server from coming back. Another
@@ -38,7 +39,7 @@ def free_port() -> int:
     """
     for _ in range(TRIES):
         port = random.randrange(LOWEST, _ephemeral_lowest())  # noqa: S311 - not a secret
-        if is_free(port):
+        if port not in taken and is_free(port):
             return port
     raise Refused(f"no free port found on loopback between {LOWEST} and {_ephemeral_lowest()}")
 

@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -60,6 +60,9 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """None while it has no process."""
     restarts: int = 0
     port: int | None = None
+    """Of an engine."""
+    metrics_port: int | None = None
+    """Of a worker: where it answers /metrics and /healthz, on loopback."""
     pss_bytes: int | None = None
     """Memory, with its share of what it shares with other processes; None when that can't be read."""
 
@@ -76,14 +79,21 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 class Stack:
     """The embedded stack of `settings.directory`."""
 
-    def __init__(self, settings: Settings, *, progress: Progress | None = None) -> None:
-        """`progress` is called, from another thread, while Kafka's jars are fetched."""
+    def __init__(
+        self, settings: Settings, *, progress: Progress | None = None, detours: Mapping[str, int] | None = None
+    ) -> None:
+        """`progress` is called, from another thread, while Kafka's jars are fetched.
+
+        `detours`: names of further listeners of Kafka, each with the port on loopback that it sends its clients to.
+        """
         self.directory = Path(settings.directory).absolute()
         self._given = settings
         self._progress = progress
+        self._detours = detours or {}
         self._supervisor = Supervisor(self.directory / "log", changed=self._write_status)
         self._lock: IO[bytes] | None = None
         self._ports: dict[str, int] = {}
+        self._metrics_ports: dict[str, int] = {}
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._serves = False
 
@@ -153,24 +163,32 @@ class Stack:
         await self._supervisor.remove(*names)
 
     def worker(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
-        """A child that uses this stack, and is ready when the file named by its setting `ready_file` exists."""
+        """A child that uses this stack, and is ready when the file named by its setting `ready_file` exists.
+
+        Its metrics are on a free port of loopback, the same one each time unless somebody takes it meanwhile.
+        """
         ready_file = self.directory / "run" / f"{name}.ready"
 
         async def ready() -> bool:
             return ready_file.exists()
 
+        given = {
+            **_same_code(),
+            PREFIX + "DIRECTORY": str(self.directory),
+            PREFIX + "READY_FILE": str(ready_file),
+            PREFIX + "METRICS_HOST": "127.0.0.1",
+            **(environment or {}),
+        }
+
         def prepare() -> None:
             ready_file.unlink(missing_ok=True)
+            # The child's environment, which each start reads anew.
+            given[PREFIX + "METRICS_PORT"] = str(self._choose_metrics_port(name))
 
         return Child(
             name=name,
             command=command,
-            environment={
-                **_same_code(),
-                PREFIX + "DIRECTORY": str(self.directory),
-                PREFIX + "READY_FILE": str(ready_file),
-                **(environment or {}),
-            },
+            environment=given,
             ready=ready,
             prepare=prepare,
         )
@@ -182,6 +200,10 @@ class Stack:
     def pid(self, name: str) -> int | None:
         """Process id of a child, None while it has no process. Raises KeyError when there is none of this name."""
         return self._supervisor.pid(name)
+
+    def detour(self, name: str) -> int:
+        """The port that Kafka itself listens on for the clients of a detour. Raises KeyError before the start."""
+        return self._ports[_detour_name(name)]
 
     async def wait(self) -> None:
         """Wait until a child is given up: raises Refused then. Returns when all have been stopped."""
@@ -219,7 +241,7 @@ class Stack:
                     f"stop that one, or set {PREFIX}{name.upper()}_PORT to another port, or to 0 for a free one"
                 )
         for attempt in range(1, PORT_TRIES + 1):
-            self._ports = choose_ports(self.directory, configured)
+            self._ports = choose_ports(self.directory, configured, map(_detour_name, self._detours))
             try:
                 await self._supervisor.start(self._kafka(jars), self._clickhouse(), attempts=1)
             except Refused:
@@ -235,6 +257,10 @@ class Stack:
             port=self._ports["kafka"],
             controller_port=self._ports["kafka-controller"],
             heap=self._given.kafka_heap,
+            detours=[
+                kafka.Detour(name=name, port=self.detour(name), advertised_port=port)
+                for name, port in self._detours.items()
+            ],
         )
 
         async def ready() -> bool:
@@ -277,6 +303,12 @@ class Stack:
         """URL of ClickHouse for a user: `default` may do everything, `reader` may read tables."""
         return f"http://{user}:{self._password(user)}@127.0.0.1:{self._ports['clickhouse']}/{DATABASE}"
 
+    def _choose_metrics_port(self, name: str) -> int:
+        port = self._metrics_ports.get(name)
+        if port is None or not is_free(port):
+            port = self._metrics_ports[name] = free_port([*self._ports.values(), *self._metrics_ports.values()])
+        return port
+
     def _endpoints(self) -> dict[str, Any]:
         return {
             "bootstrap_servers": f"127.0.0.1:{self._ports['kafka']}",
@@ -287,14 +319,25 @@ class Stack:
     def _write_status(self) -> None:
         this = Process(name="supervisor", state=None if self._serves else "starting", pid=os.getpid())
         children = (
-            Process(name=name, state=state, pid=pid, restarts=restarts, port=self._ports.get(name))
+            Process(
+                name=name,
+                state=state,
+                pid=pid,
+                restarts=restarts,
+                port=self._ports.get(name),
+                metrics_port=self._metrics_ports.get(name),
+            )
             for name, state, pid, restarts in self._supervisor.states()
         )
         status = Status(started_at=self._started_at, processes=(this, *children))
         write_file(self.directory / "status.json", msgspec.json.encode(status))
 
 
-def choose_ports(directory: Path, configured: Mapping[str, int]) -> dict[str, int]:
+def _detour_name(name: str) -> str:
+    return f"kafka-{name}"
+
+
+def choose_ports(directory: Path, configured: Mapping[str, int], further: Iterable[str] = ()) -> dict[str, int]:
     """Ports of the servers by name: those configured (0: not), else those of the last start where they are free.
 
     They are kept in the directory, so that clients find the servers again.
@@ -305,7 +348,7 @@ def choose_ports(directory: Path, configured: Mapping[str, int]) -> dict[str, in
     except (FileNotFoundError, msgspec.DecodeError):
         known = {}
     ports = {}
-    for name in ("kafka", "kafka-controller", "clickhouse"):
+    for name in ("kafka", "kafka-controller", "clickhouse", *further):
         port = configured.get(name) or known.get(name, 0)
         ports[name] = port if 0 < port <= HIGHEST and is_free(port) else free_port()
     write_file(file, json.dumps(ports) + "\n")

@@ -19,7 +19,8 @@ from typing import Literal
 from streams.errors import Refused
 
 QUICK_FAILURES = 5
-"""A child that ends this often in a row, each time sooner than STEADY_S after it was started, is given up."""
+"""A child that ends this often in a row, each time sooner than STEADY_S after it was started, is given up, at once if
+it has never been ready, else when its patience is at an end too: what it needs may be away for a while."""
 STEADY_S = 20.0
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
@@ -50,6 +51,8 @@ class Child:
     """Asked again and again from the start on; must answer False when it can't tell."""
     ready_within_s: float = 60.0
     """Not ready by then: killed and started again."""
+    patience_s: float = 120.0
+    """How long one that was ready before is started again and again, though it ends sooner than STEADY_S each time."""
     grace_s: float = 2.5
     """From SIGTERM to SIGKILL when it is to stop."""
     prepare: Callable[[], None] = lambda: None
@@ -183,7 +186,7 @@ class _Supervised:
         await self._end_process()
 
     async def _run(self, attempts: int) -> None:
-        failures = 0
+        failures, failing_since = 0, time.monotonic()
         while True:
             started_at = time.monotonic()
             self._asked_to_restart = False
@@ -201,7 +204,9 @@ class _Supervised:
                 continue
             steady = time.monotonic() - started_at >= STEADY_S
             failures = 1 if steady else failures + 1
-            if failures >= (QUICK_FAILURES if self.first_ready.done() else attempts):
+            if failures == 1:
+                failing_since = time.monotonic()
+            if self._is_hopeless(failures, attempts, time.monotonic() - failing_since):
                 self._now("given up")
                 raise Refused(self._explain(fault, failures))
             self._now("pausing")
@@ -211,6 +216,11 @@ class _Supervised:
                 await earlier._until_ready_or_over()
             self.restarts += 1
             self._now("starting")
+
+    def _is_hopeless(self, failures: int, attempts: int, failing_s: float) -> bool:
+        if not self.first_ready.done():
+            return failures >= attempts
+        return failures >= QUICK_FAILURES and failing_s >= self.child.patience_s
 
     async def _start_process(self) -> None:
         self.child.prepare()
@@ -280,7 +290,7 @@ class _Supervised:
             self.first_ready.set_exception(error)
 
     def _explain(self, fault: str, failures: int) -> str:
-        times = "" if failures == 1 else f", the {failures}th time in a row"
+        times = "" if failures == 1 else f", {failures} times in a row"
         lines = "".join(f"\n  {line}" for line in _last_lines(self._log)) or " (empty)"
         return f"{self.child.name} {fault}{times}. Its log {self._log} ends with:{lines}"
 

@@ -4,7 +4,7 @@ Each key keeps alarms. A record is a list of commands; a due alarm is logged and
 set an alarm of another key.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -95,9 +95,9 @@ def set_aside(subject: Record | tuple[Due, bytes], error: Exception, state: Stat
     return Effects(changes={key: Alarms((), (*mine.log, "quarantined"))})
 
 
-def dues(entry: bytes) -> Iterable[Due]:
-    """The instants in an encoded value."""
-    return [Due(alarm.clock, alarm.at) for alarm in decode(entry).alarms]
+def dues(entry: bytes) -> Sequence[Due]:
+    """The instants in an encoded value, each once."""
+    return [*dict.fromkeys(Due(alarm.clock, alarm.at) for alarm in decode(entry).alarms)]
 
 
 def alarm_agent(**changes: Any) -> Agent[Alarms]:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -20,6 +20,7 @@ from streams.settings import Settings
 
 PARTITIONS = 3
 DEADLINE_S = 60.0
+BATCH_BYTES = 512 << 10
 POLL_S = 0.05
 TOPICS = ("a", "b", "mid", "out", "dead_letter")
 
@@ -46,7 +47,9 @@ async def admin_of(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 async def make_topics(settings: Settings, topics: Sequence[str] = TOPICS, partitions: int = PARTITIONS) -> None:
     names = {topic_name(settings.namespace, noun) for noun in topics}
     async with admin_of(settings) as admin:
-        await admin.create_topics([NewTopic(name, partitions, 1) for name in names])
+        kept = {"retention.ms": "-1"}  # a worker refuses dead letters that are kept for too short a time
+        configs = {name: {"cleanup.policy": "compact"} if "-changelog." in name else kept for name in names}
+        await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs[name]) for name in names])
 
         async def are_there() -> bool:
             return names <= {*await admin.list_topics()}
@@ -77,6 +80,19 @@ async def write(settings: Settings, noun: str, records: Sequence[tuple[int, byte
     async with producer_of(settings) as producer:
         for partition, key, value in records:
             await producer.send_and_wait(name, value, key=key, partition=partition)
+
+
+async def fill(settings: Settings, noun: str, partition: int, records: Iterable[tuple[bytes, bytes]]) -> None:
+    """Append many (key, value) to one partition, in large batches."""
+    name = topic_name(settings.namespace, noun)
+    async with producer_of(settings, max_batch_size=BATCH_BYTES, enable_idempotence=True) as producer:
+        batch = producer.create_batch()
+        for key, value in records:
+            if batch.append(key=key, value=value, timestamp=None) is None:
+                await (await producer.send_batch(batch, name, partition=partition))
+                batch = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=None)
+        await (await producer.send_batch(batch, name, partition=partition))
 
 
 @asynccontextmanager
@@ -125,15 +141,20 @@ async def read(settings: Settings, noun: str) -> list[ConsumerRecord]:
 
 
 class Worker:
-    """A worker process of the chain, in a folder of its own."""
+    """A worker process of the chain, in a folder of its own. `slow_s`: how long `first` takes for a record."""
 
-    def __init__(self, settings: Settings, folder: Path, *agents: str, name: str = "worker", **more: Any) -> None:
+    def __init__(
+        self, settings: Settings, folder: Path, *agents: str, name: str = "worker", slow_s: str = "0", **more: Any
+    ) -> None:
         self.folder = folder / name
         self.folder.mkdir(exist_ok=True)
         self.ready_file, self.log = self.folder / "ready", self.folder / "log"
-        ours = msgspec.structs.replace(settings, worker_name=name, ready_file=str(self.ready_file), **more)
+        self.metrics_port: int = more.get("metrics_port", 0)
+        given = {"partitions": PARTITIONS, "worker_name": name, "ready_file": str(self.ready_file), **more}
+        ours = msgspec.structs.replace(settings, **given)
         self._command = [sys.executable, "-m", "tests.delivery.chain", *agents]
-        self._environment = os.environ | environment_of(ours) | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        ways = {"PYTHONPATH": str(Path(__file__).parents[2]), "SLOW_S": slow_s}
+        self._environment = os.environ | environment_of(ours) | ways
         self.start()
 
     def start(self, **environment: str) -> None:

@@ -1,11 +1,13 @@
 """A chain of two small agents, and its worker: `python -m tests.delivery.chain first` (settings from the environment).
 
 `first` reads `a` and `b` with one state and sends to `mid` by another key; `second` counts what arrives there.
-In the folder FAILURES, if set, each place that is to fail once leaves a mark.
+In the folder FAILURES, if set, each place that is to fail once leaves a mark. With MENDED, poison can be read; with
+SLOW_S, `first` takes so long for each record.
 """
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from streams.delivery.agent import Agent, Effects, Record, Send, State
 from streams.errors import BadInput
 
 POISON = b"poison"
+MENDED, SLOW_S = "MENDED" in os.environ, float(os.environ.get("SLOW_S", "0"))
 encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -46,7 +49,8 @@ def _count(record: Record, state: State[dict[str, int]]) -> tuple[dict[str, int]
 def decide_first(record: Record, state: State[dict[str, int]]) -> Effects[dict[str, int]]:
     """The value of a record is the key it is sent on with."""
     _fail_once(record)
-    if record.value == POISON:
+    time.sleep(SLOW_S)
+    if record.value == POISON and not MENDED:
         raise BadInput("poison", f"at offset {record.offset}")
     counts, step = _count(record, state)
     return Effects(changes={record.key: counts}, sends=[Send("mid", record.value, encode(step))])

@@ -340,7 +340,7 @@ def refusal_of(worker: Worker) -> str:
 def test_a_missing_topic_is_refused_by_name(settings: Settings, start: Start) -> None:
     asyncio.run(make_topics(settings, ["a", "b", "dead_letter"]))
     line = refusal_of(start("first"))
-    assert f"topic {settings.namespace}.mid.v1 does not exist" in line
+    assert f"topics are missing: {settings.namespace}.mid.v1;" in line
     assert "aftersales topics apply" in line
 
 

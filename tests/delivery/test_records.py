@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 
+import msgspec
 from aiokafka.partitioner import murmur2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +26,10 @@ def test_a_refused_record_is_the_same_dead_letter_each_time_and_for_each_agent_i
     record = Record("order", 1, 2, b"k", b"v")
     letter = dead_record("triage", record, ERROR)
     assert letter == dead_record("triage", record, ERROR)
-    others = [dead_record("sink", record, ERROR), dead_record("triage", record._replace(offset=3), ERROR)]
+    others = [
+        dead_record("sink", record, ERROR),
+        dead_record("triage", msgspec.structs.replace(record, offset=3), ERROR),
+    ]
     assert letter.dead_letter_id not in {other.dead_letter_id for other in others}
 
 

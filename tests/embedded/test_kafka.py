@@ -1,5 +1,6 @@
 """The embedded node's files, its start-up cache, and ports."""
 
+import dataclasses
 import os
 import socket
 from pathlib import Path
@@ -33,6 +34,15 @@ def test_a_node_listens_on_loopback_only(tmp_path: Path) -> None:
     assert len(listeners) == 3
     for line in listeners:
         assert all("127.0.0.1:" in address for address in line.split("=")[1].split(","))
+
+
+def test_a_detour_sends_its_clients_to_another_port_than_the_nodes_own(tmp_path: Path) -> None:
+    detour = kafka.Detour(name="sink", port=4, advertised_port=5)
+    dataclasses.replace(node(tmp_path, port=3), detours=[detour]).lay()
+    properties = dict(line.split("=") for line in (tmp_path / "server.properties").read_text().splitlines())
+    assert properties["advertised.listeners"] == "PLAINTEXT://127.0.0.1:3,SINK://127.0.0.1:5"
+    assert properties["listeners"].endswith(",SINK://127.0.0.1:4")
+    assert properties["listener.security.protocol.map"].endswith(",SINK:PLAINTEXT")
 
 
 def test_the_java_runtime_is_the_wheels_own(tmp_path: Path) -> None:

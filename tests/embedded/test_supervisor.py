@@ -34,7 +34,8 @@ def child(name: str, folder: Path, code: str, **more: Any) -> Child:
     def prepare() -> None:
         file.unlink(missing_ok=True)
 
-    return Child(name=name, command=(sys.executable, "-c", code, str(file)), ready=ready, prepare=prepare, **more)
+    command = (sys.executable, "-c", code, str(file))
+    return Child(name=name, command=command, ready=ready, prepare=prepare, **{"patience_s": 0.0, **more})
 
 
 def supervise(folder: Path, work: Callable[[Supervisor], Awaitable[None]]) -> None:
@@ -82,9 +83,22 @@ def test_a_child_that_keeps_ending_is_given_up_with_the_end_of_its_log(tmp_path:
         for restarts in range(supervisor.QUICK_FAILURES):
             await eventually(lambda: children.states() == [("a", "ready", children.pid("a"), restarts)])  # noqa: B023
             os.kill(children.pid("a") or 0, 9)
-        with pytest.raises(Refused, match=rf"(?s)^a ended with status -9, the 5th .*{tmp_path}/a.log .*the cause"):
+        with pytest.raises(
+            Refused, match=rf"(?s)^a ended with status -9, 5 times in a row.*{tmp_path}/a.log .*the cause"
+        ):
             await children.wait()
         assert children.states() == [("a", "given up", None, 4)]
+
+    supervise(tmp_path, work)
+
+
+def test_a_child_that_keeps_ending_is_started_again_as_long_as_patience_lasts(tmp_path: Path) -> None:
+    async def work(children: Supervisor) -> None:
+        await children.start(child("a", tmp_path, READY + "signal.pause()", patience_s=DEADLINE_S))
+        for restarts in range(supervisor.QUICK_FAILURES + 1):
+            await eventually(lambda: children.states() == [("a", "ready", children.pid("a"), restarts)])  # noqa: B023
+            os.kill(children.pid("a") or 0, 9)
+        await eventually(lambda: children.states()[0][1] == "ready")
 
     supervise(tmp_path, work)
 
