@@ -30,7 +30,7 @@ from streams.delivery.names import changelog_name
 from streams.embedded import stack as embedded
 from streams.embedded.supervisor import Child
 from streams.progress import Progress
-from streams.settings import Settings
+from streams.settings import PREFIX, Settings
 from streams.workers import WORKERS
 from tests.engines import RunningStack
 
@@ -41,11 +41,15 @@ DRAIN_S = 120.0
 APPEAR_S = 60.0
 """Longest wait for something that the pipeline is to do by itself."""
 POLL_S = 0.05
+PATIENCE_S = 3600.0
+"""A test says itself how long it waits for a worker that can't work."""
 
 Table: TypeAlias = tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]
 """Names of columns, and rows in a fixed order."""
 Outcome: TypeAlias = Mapping[str, Table]
 """What each view holds."""
+
+ONE_OF_EACH: Mapping[str, int] = dict.fromkeys(WORKERS, 1)
 
 BY_THE_WAY = frozenset({"revision"})
 """Columns that tell on which way a fact came about."""
@@ -53,37 +57,71 @@ BY_NOW = frozenset({"age_hours_p50", "age_hours_max"})
 """Columns that change as time passes."""
 
 
-class Pipeline:
-    """All workers of one installation. `entries` replaces the module that runs as a worker, by its name."""
+def settled(settings: Settings) -> Settings:
+    """Settings with which each step is worth a test: a worker that is killed comes back under its static name at once,
+    one that is held for a while stays.
+    """
+    return msgspec.structs.replace(
+        settings, partitions=PARTITIONS, static_membership=True, session_timeout_s=60.0, heartbeat_interval_s=0.5
+    )
 
-    def __init__(self, stack: RunningStack, settings: Settings, entries: Mapping[str, str] | None = None) -> None:
-        self.stack = stack
-        self.settings = msgspec.structs.replace(
-            settings,
-            partitions=PARTITIONS,
-            # A worker that is killed comes back under its static name at once. One that is held for a while stays.
-            session_timeout_s=60.0,
-            heartbeat_interval_s=0.5,
-        )
-        self._entries = entries or {}
+
+class Pipeline:
+    """All workers of one installation.
+
+    `entries` replaces the module that runs as a worker, by its name; `counts` says how many there are of each worker,
+    and `settings_of` which have settings of their own. The first of a kind goes by the worker's name too: `casework`
+    is `casework-1`.
+    """
+
+    def __init__(
+        self,
+        stack: RunningStack,
+        settings: Settings,
+        entries: Mapping[str, str] | None = None,
+        *,
+        counts: Mapping[str, int] = ONE_OF_EACH,
+        settings_of: Mapping[str, Settings] | None = None,
+    ) -> None:
+        self.stack, self.settings = stack, settings
+        self._entries, self._settings_of = entries or {}, settings_of or {}
+        self.names = [f"{worker}-{number}" for worker, count in counts.items() for number in range(1, count + 1)]
 
     def start(self) -> None:
         """Make topics and tables, start all workers, and return when they are ready."""
+        self.prepare()
+        self.add(*self.names)
+
+    def prepare(self) -> None:
+        """Make topics and tables."""
         self.stack.run(prepare(self.settings))
-        self.stack.run(self.stack.stack.add(*map(self._child, WORKERS)))
 
     def stop(self) -> None:
         """Stop the workers; topics and tables stay."""
-        self.stack.run(self.stack.stack.remove(*map(_child_name, WORKERS)))
+        self.remove(*self.names)
 
-    def _child(self, worker: str) -> Child:
-        child = worker_child(self.stack.stack, worker)
-        command = child.command
+    def add(self, *names: str) -> None:
+        """Start workers such as `casework-4`, and return when they are ready."""
+        self.stack.run(self.stack.stack.add(*map(self._child, names)))
+
+    def remove(self, *names: str) -> None:
+        """Stop workers in good order, and let none take their place."""
+        self.stack.run(self.stack.stack.remove(*names))
+
+    def _child(self, name: str) -> Child:
+        worker, _, number = name.rpartition("-")
+        command = worker_child(self.stack.stack, worker, int(number)).command
         if worker in self._entries:
             command = (sys.executable, "-m", self._entries[worker])
-        # What of our settings differs from the stack's own, which name another installation.
-        ours = dict(environment(self.settings).items() - environment(self.stack.settings).items())
-        return dataclasses.replace(child, command=command, environment={**child.environment, **ours})
+        # Whole, for the stack's own settings name another installation.
+        settings = self._settings_of.get(worker, self.settings)
+        given = {
+            **environment(settings),
+            PREFIX + "WORKER_NAME": name,
+            PREFIX + "STATIC_MEMBERSHIP": str(settings.static_membership).lower(),
+        }
+        child = self.stack.stack.worker(name, command, given)
+        return dataclasses.replace(child, patience_s=PATIENCE_S)
 
     def kill(self, name: str) -> int:
         """SIGKILL a worker (or `kafka`, `clickhouse`); returns the process id that it had."""
@@ -94,16 +132,15 @@ class Pipeline:
 
     def pid(self, name: str) -> int | None:
         """Process id of a worker or an engine; None while it has no process."""
-        return self.stack.pid(_child_name(name) if name in WORKERS else name)
+        return self.stack.pid(_child_name(name))
 
     def wait_until_back(self, name: str, former: int) -> None:
         """Return when a worker or an engine is ready that had the process id `former`; the supervisor sees to it."""
         deadline = time.monotonic() + APPEAR_S
-        child = _child_name(name) if name in WORKERS else name
         while True:
             running = embedded.status(self.stack.directory)
             assert running is not None
-            (process,) = (process for process in running.processes if process.name == child)
+            (process,) = (process for process in running.processes if process.name == _child_name(name))
             if process.state == "ready" and process.pid != former:
                 return
             assert time.monotonic() < deadline, f"{process} is not back"
@@ -157,7 +194,7 @@ class Pipeline:
 
         async def read() -> dict[bytes, bytes]:
             name = changelog_name(self.settings.namespace, agent)
-            places = [TopicPartition(name, partition) for partition in range(PARTITIONS)]
+            places = [TopicPartition(name, partition) for partition in range(self.settings.partitions)]
             entries: dict[bytes, bytes] = {}
             async with AIOKafkaConsumer(
                 **self.settings.kafka_options(), isolation_level="read_committed", auto_offset_reset="earliest"
@@ -183,15 +220,19 @@ class Pipeline:
             assert time.monotonic() < deadline, f"found to the last: {found}, not: {expected}"
             time.sleep(POLL_S)
 
-    def outcome(self, *, but: frozenset[str] = BY_THE_WAY | BY_NOW) -> Outcome:
-        """All that the views of present facts and of KPIs hold, without the columns `but`."""
+    def outcome(self, *, but: frozenset[str] = BY_THE_WAY | BY_NOW, views: str = "%") -> Outcome:
+        """All that the views of present facts and of KPIs hold, without the columns `but`.
+
+        `views`: of those views alone whose names are like this.
+        """
         found: dict[str, Table] = {}
         with connect(self.settings) as client:
-            views = client.query(
-                "SELECT name FROM system.tables WHERE database = currentDatabase() AND"
-                " (name LIKE 'kpi\\_%' OR name LIKE 'current\\_%' OR name = 'quarantine') ORDER BY name"
+            names = client.query(
+                "SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE {views:String} AND"
+                " (name LIKE 'kpi\\_%' OR name LIKE 'current\\_%' OR name = 'quarantine') ORDER BY name",
+                parameters={"views": views},
             ).result_rows
-            for (view,) in views:
+            for (view,) in names:
                 answer = client.query(f"SELECT * FROM {view}")
                 kept = [at for at, name in enumerate(answer.column_names) if name not in but]
                 rows = (tuple(_plain(row[at]) for at in kept) for row in answer.result_rows)
@@ -199,8 +240,8 @@ class Pipeline:
         return found
 
 
-def _child_name(worker: str) -> str:
-    return f"{worker}-1"
+def _child_name(name: str) -> str:
+    return f"{name}-1" if name in WORKERS else name
 
 
 def _plain(value: Any) -> Any:
@@ -211,7 +252,7 @@ def _plain(value: Any) -> Any:
 @contextmanager
 def running(stack: RunningStack, settings: Settings, entries: Mapping[str, str] | None = None) -> Iterator[Pipeline]:
     """A pipeline that runs as long as the block lasts, in a namespace and a database of its own."""
-    pipeline = Pipeline(stack, settings, entries)
+    pipeline = Pipeline(stack, settled(settings), entries)
     pipeline.start()
     try:
         yield pipeline

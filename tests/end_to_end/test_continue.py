@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.pipeline import BY_NOW, Outcome, Pipeline, differences
+from tests.end_to_end.pipeline import BY_NOW, Outcome, Pipeline, differences, settled
 from tests.engines import RunningStack, StartStack
 
 pytestmark = pytest.mark.engines
@@ -17,7 +17,7 @@ def test_a_stack_goes_on_where_it_was_and_states_nothing_twice(
 
     def start() -> Pipeline:
         running = start_stack(pseudonym_key=key)
-        pipeline = Pipeline(running, running.settings)
+        pipeline = Pipeline(running, settled(running.settings))
         pipeline.start()
         return pipeline
 
