@@ -37,8 +37,8 @@ WRONG_PASSWORD: Final = frozenset({192, 193, 194, 516})
 ACCESS_DENIED: Final = frozenset({164, 497})
 UNKNOWN_TABLE: Final = 60
 UNKNOWN_DATABASE: Final = 81
-TRANSIENT_CODES: Final = frozenset({3, 159, 201, 202, 203, 209, 210, 236, 241, 242, 252, 319, 394, 425, 439, 999})
-"""Time-outs, too many queries or parts, memory, network, Keeper: https://github.com/ClickHouse/ClickHouse
+TRANSIENT_CODES: Final = frozenset({3, 159, 201, 202, 203, 209, 210, 236, 241, 242, 243, 252, 319, 394, 425, 439, 999})
+"""Time-outs, too many queries or parts, memory, disk, network, Keeper: https://github.com/ClickHouse/ClickHouse
 src/Common/ErrorCodes.cpp (read 2026-11)."""
 
 

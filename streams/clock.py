@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+from datetime import UTC, datetime
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, ProducerFenced
@@ -178,7 +179,7 @@ class Clock:
     async def _compare(self) -> float:
         """Seconds by which this machine is ahead of the broker."""
         name = topic_name(self._settings.namespace, PROBE)
-        now = self._timepieces.now()
+        now = self._reading()
         async with self._producer.transaction():
             stamped = await self._producer.send_and_wait(
                 name, codec.encode(ClockProbe(now=now, instance=self._instance)), partition=0
@@ -186,6 +187,10 @@ class Clock:
         # Half of the way there and back; the error is at most the other half.
         middle = now.timestamp() + (self._timepieces.wall() - now.timestamp()) / 2
         return middle - float(stamped.timestamp) / 1000
+
+    def _reading(self) -> datetime:
+        """The time that was looked at; read again it could be another, which nobody has compared with the broker."""
+        return datetime.fromtimestamp(self._read[0], UTC)
 
     async def _listen(self, timeout_s: float) -> None:
         """Take in what connectors and publishers of reference data have announced."""
@@ -222,7 +227,7 @@ class Clock:
         """One transaction: new reference data, then the tick, for every partition of the timeline."""
         new = sorted(set(self._references) - self._sent)
         entries = [codec.encode(self._references[key]) for key in new]
-        now = self._timepieces.now()
+        now = self._reading()
         entries.append(codec.encode(self._heard.tick(now)))
         async with self._producer.transaction():
             waiting = [

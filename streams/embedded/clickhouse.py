@@ -215,13 +215,28 @@ class Handle:
         self.set(settings)
 
     def insert(self, insert: Insert, data: bytes) -> Answer:
+        failed = self._failed_inserts()
         with self._connection.send_insert(insert.head, insert.format) as inserter:
             for part in (insert.data, data):
                 for start in range(0, len(part), CHUNK_BYTES):
                     inserter.append(part[start : start + CHUNK_BYTES])
             result = inserter.finish()
+        # A streamed insert that fails as it writes (a full disk) says that all its rows were written.
+        if self._failed_inserts() != failed:
+            raise chdb.ChdbError(self._newest_error())
         rows, size = str(result.rows_written), str(result.bytes_written)
         return Answer(body=b"", format=None, summary={"written_rows": rows, "written_bytes": size})
+
+    def _failed_inserts(self) -> int:
+        """How many there were, of all handles: one that fails beside this one makes this one be repeated too."""
+        rows = self.rows("SELECT value FROM system.events WHERE event = 'FailedInsertQuery'")
+        return int(rows[0][0]) if rows else 0
+
+    def _newest_error(self) -> str:
+        rows = self.rows(
+            "SELECT code, last_error_message, name FROM system.errors ORDER BY last_error_time DESC LIMIT 1"
+        )
+        return "Code: {}. DB::Exception: {}. ({})".format(*rows[0])
 
     def run(self, statement: Statement, default_format: str, *, in_no_other: bool = False) -> Answer:
         """Carry out a statement that brings no data.
