@@ -41,7 +41,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     provisional_customers: int | None = None
     """Customers still unknown; only of all."""
     dead_letters: int | None = None
-    """Input that could not be processed; only of all."""
+    """Input that could not be processed and was not brought back; only of all."""
 
 
 _SELECTS: Final = (
@@ -56,7 +56,8 @@ _SELECTS: Final = (
     "SELECT value, return_rate FROM kpi_return_rate WHERE {rows}",
     "SELECT value, sum(payments) AS payments FROM kpi_payments WHERE {rows} GROUP BY value",
     "SELECT value, provisional AS provisional_customers FROM kpi_provisional WHERE dimension = 'all'",
-    "SELECT 'all' AS value, count() AS dead_letters FROM dead_letter FINAL",
+    "SELECT 'all' AS value, count() AS dead_letters FROM dead_letter FINAL"
+    " WHERE dead_letter_id NOT IN (SELECT dead_letter_id FROM dead_letter_replay)",
 )
 _ROWS: Final = "month = 'all' AND dimension IN ('all', 'marketplace')"
 

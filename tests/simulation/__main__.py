@@ -55,11 +55,11 @@ def run(seeds: Iterable[int], seconds: float, show: Callable[[str], None] = lamb
         if outcome.differences:
             yield outcome
         elapsed = time.monotonic() - began
+        if elapsed > seconds:
+            break
         if elapsed - shown > PROGRESS_S:
             show(f"{tally}")
             shown = elapsed
-        if elapsed > seconds:
-            break
     show(f"{tally}")
 
 

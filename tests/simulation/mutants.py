@@ -4,17 +4,17 @@ A mutant is patched in for a block, and is otherwise nowhere. If one survives, t
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import Any
 from unittest.mock import patch
 
 import msgspec
-from aiokafka.consumer.fetcher import FetchResult
 
 from streams import sink
 from streams.delivery import names
+from streams.delivery.agent import Record
 from streams.delivery.group import Group, OwnedTask
 from streams.delivery.task import Commit
 from streams.delivery.transactions import Transactions
@@ -47,8 +47,19 @@ def _position_outside_the_transaction() -> list[Patch]:
 
 
 def _fetch_survives_a_seek() -> list[Patch]:
-    """What was fetched between the assignment and the seek is handed out after it."""
-    return [(FetchResult, "check_assignment", lambda self, tp: self._assignment.active)]
+    """What was fetched before a rebalance is handed out after it, though reading began anew with a seek."""
+    process = OwnedTask._process
+
+    async def process_and_keep(self: OwnedTask, records: Iterable[Record], positions: Mapping[str, int]) -> None:
+        kept = self.group.__dict__.setdefault("kept_by_the_mutant", {})
+        if self.partition in kept:
+            await process(self, *kept.pop(self.partition))
+        fetched = [*records]
+        await process(self, fetched, positions)
+        if self._pausing and fetched:
+            kept[self.partition] = fetched, positions
+
+    return [(OwnedTask, "_process", process_and_keep)]
 
 
 def _reads_on_where_the_client_stands() -> list[Patch]:
@@ -147,6 +158,5 @@ FORCED: Mapping[str, Dangers] = {
     "fence_after_restore": Dangers(
         kill=0, stop=0, cut=0, slow=0.02, lag=0.05, ambush=("before end transaction", "list offsets")
     ),
-    "fetch_survives_a_seek": Dangers(kill=0.01, stop=0, cut=0, slow=0, lag=0.7),
 }
 """Dangers that open the window of a bug that chance alone would seldom hit."""

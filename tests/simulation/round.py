@@ -1,7 +1,6 @@
 """One round of the simulation: a whole pipeline in one process, faults, healing, and what came out.
 
-outcome = play(seed)
-outcome.differences       # must be empty
+The same seed is the same round, and `play(seed).differences` must be empty. Must not know how anything is simulated.
 """
 
 from collections.abc import Callable, Mapping
