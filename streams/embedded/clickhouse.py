@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
 import chdb
@@ -172,6 +172,20 @@ class Engine:
         self._first.close()
 
 
+class _Error(NamedTuple):
+    """One kind of error that the engine has had."""
+
+    code: int
+    name: str
+    times: str
+    message: str
+
+    @property
+    def text(self) -> str:
+        """As the engine says it of a statement that it can answer."""
+        return f"Code: {self.code}. DB::Exception: {self.message}. ({self.name})"
+
+
 class Handle:
     """A connection to the engine, used by one thread at a time."""
 
@@ -215,7 +229,7 @@ class Handle:
         self.set(settings)
 
     def insert(self, insert: Insert, data: bytes) -> Answer:
-        failed = self._failed_inserts()
+        failed, errors = self._failed_inserts(), self._errors()
         with self._connection.send_insert(insert.head, insert.format) as inserter:
             for part in (insert.data, data):
                 for start in range(0, len(part), CHUNK_BYTES):
@@ -223,7 +237,8 @@ class Handle:
             result = inserter.finish()
         # A streamed insert that fails as it writes (a full disk) says that all its rows were written.
         if self._failed_inserts() != failed:
-            raise chdb.ChdbError(self._newest_error())
+            new = [error for error in self._errors() if error not in errors]
+            raise chdb.ChdbError(new[-1].text if new else "Code: 1002. DB::Exception: An insert failed")
         rows, size = str(result.rows_written), str(result.bytes_written)
         return Answer(body=b"", format=None, summary={"written_rows": rows, "written_bytes": size})
 
@@ -232,11 +247,10 @@ class Handle:
         rows = self.rows("SELECT value FROM system.events WHERE event = 'FailedInsertQuery'")
         return int(rows[0][0]) if rows else 0
 
-    def _newest_error(self) -> str:
-        rows = self.rows(
-            "SELECT code, last_error_message, name FROM system.errors ORDER BY last_error_time DESC LIMIT 1"
-        )
-        return "Code: {}. DB::Exception: {}. ({})".format(*rows[0])
+    def _errors(self) -> list["_Error"]:
+        """All kinds of errors there have been, those that came last at the end."""
+        rows = self.rows("SELECT code, name, value, last_error_message FROM system.errors ORDER BY last_error_time")
+        return [_Error(*row) for row in rows]
 
     def run(self, statement: Statement, default_format: str, *, in_no_other: bool = False) -> Answer:
         """Carry out a statement that brings no data.

@@ -58,8 +58,8 @@ def test_a_dead_letter_is_shown_without_terminal_commands(
 def test_dead_letters_are_listed_without_terminal_commands(
     answers: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answers.append(((), [(ATTACK, "import", 1)]))
-    answers.append(((), [("0123456789", "now", ATTACK, "import", f"{ATTACK}.csv:1", f"{ATTACK}\n")]))
+    answers.append(((), [(ATTACK, "import", 1, 1)]))
+    answers.append(((), [("0123456789", "now", ATTACK, "import", f"{ATTACK}.csv:1", f"{ATTACK}\n", True)]))
     dead_letters.list_(Settings(), None, 20)
     assert_harmless(capsys.readouterr().out)
 
