@@ -96,7 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pseudonym_key_file: str = ""
 
     retention_days: str = ""
-    """How long ClickHouse keeps the rows of a table, in days since they were stored: `message_text=30,event=400`; 0:
+    """How long ClickHouse keeps the rows of a table, in days since they were stored: `message_text=30,event=1200`; 0:
     for ever. Tables that are not named keep their default (`aftersales migrate` applies it)."""
 
     # Embedded stack

@@ -83,10 +83,7 @@ class Casework:
         """The effects of one entry of the timeline. Raises BadInput."""
         entry = codec.decode(record.value)
         if type(entry) in SOURCE_EVENTS:
-            head = dict(record.headers).get(MATTER_HEADER)
-            if head is None:
-                raise BadInput("no_matter", f"an event about {entry.about} without the header `{MATTER_HEADER}`")
-            return self._take(record, entry, head.decode(), state)
+            return self._take(record, entry, _head_of(record), state)
         match entry:
             case Tick():
                 return _tick(entry, _clocks(state))
@@ -107,8 +104,11 @@ class Casework:
         before, references = _clocks(state), _references(state)
         if due.clock == matters.NOW:
             matter, sends = self._catch_up(_matter(state, key), before, references)
+            # Looked at anew: the rules and the setting may be others than when it was last touched.
             if all(clock == matters.NOW for clock, _ in matter.wakes):
-                matter = matters.archive(matter)
+                at = matters.archives_at(matter, self.archive_after)
+                is_due = at is not None and to_micros(at) <= due.at
+                matter = matters.archive(matter) if is_due else matters.await_archive(matter, at)
             return Effects(changes={key: Kept(matter=matter)}, sends=sends)
         clocks = before.at(due.clock, from_micros(due.at))
         matter, sends = self._catch_up(_matter(state, key), before, references)
@@ -124,8 +124,7 @@ class Casework:
             return self._set_aside(_matter(state, subject[1]), "fold_failed", detail, [])
         entry = codec.decode(subject.value)
         if isinstance(entry, SourceEvent):
-            head = dict(subject.headers)[MATTER_HEADER].decode()
-            matter = _matter(state, place_key(_customer_of(subject), head))
+            matter = _matter(state, place_key(_customer_of(subject), _head_of(subject)))
             return self._set_aside(
                 matters.take_event(matter, entry.about, entry, len(subject.value)),
                 "fold_failed",
@@ -136,9 +135,9 @@ class Casework:
             matter, shipments = _apply_move(_matter(state, place_key(_customer_of(subject), entry.matter)), entry)
             return self._set_aside(matter, "fold_failed", detail, _shipments(shipments))
         if isinstance(entry, Retry | Recall):
-            return self._set_aside(
-                _matter(state, place_key(_customer_of(subject), entry.matter)), "fold_failed", detail, []
-            )
+            matter = _matter(state, place_key(_customer_of(subject), entry.matter))
+            matter = _apply_recall(matter, entry) if isinstance(entry, Recall) else matter
+            return self._set_aside(matter, "fold_failed", detail, [])
         return None
 
     # ---- steps
@@ -188,9 +187,11 @@ class Casework:
         before = _matter(state, key)
         if not any(resident.past.archived for resident in before.residents.values()):
             return NOTHING
-        matter = matters.recall(before, {past.id: _decode_past(past.past) for past in recall.pasts}, recall.asked_at)
-        matter, lifted = matters.release(matter, self.generation, FOLD_VERSION)
-        matter, facts = self._state(matter, _clocks(state), _references(state), "events")
+        matter, lifted = matters.release(_apply_recall(before, recall), self.generation, FOLD_VERSION)
+        if (excess := matters.excess(matter)) and matter.quarantine is None:
+            return self._set_aside(matter, *excess, _facts(lifted))
+        # No news came: where something else is said than before, the rules have changed since.
+        matter, facts = self._state(matter, _clocks(state), _references(state), "software")
         return Effects(changes={key: Kept(matter=matter)}, sends=[*_facts(lifted), *facts])
 
     def _catch_up(self, matter: Matter, clocks: Clocks, references: References) -> tuple[Matter, list[Send]]:
@@ -268,12 +269,16 @@ def _apply_move(matter: Matter, move: Move) -> tuple[Matter, list[Shipment]]:
     match move.step:
         case "in":
             return matters.expect(matter, move), []
-        case "out":
+        case "out" if move.to_customer is not None and move.to_matter is not None:
             return matters.leave(matter, move)
         case "moved" if move.past is not None:
             return matters.arrive(matter, move, _decode_past(move.past))
         case _:
-            raise BadInput("wrong_move", f"move {move.number} of {move.id} has the step {move.step!r}")
+            raise BadInput("wrong_move", f"move {move.number} of {move.id}, step {move.step!r}, says too little")
+
+
+def _apply_recall(matter: Matter, recall: Recall) -> Matter:
+    return matters.recall(matter, {past.id: _decode_past(past.past) for past in recall.pasts}, recall.asked_at)
 
 
 def _shipments(shipments: Iterable[Shipment]) -> list[Send]:
@@ -309,6 +314,25 @@ def _customer_of(record: Record) -> str:
         raise BadInput("wrong_key", f"the record is keyed {record.key[:100]!r}, which is no customer") from None
 
 
+def _head_of(record: Record) -> str:
+    """The matter that an event belongs to. Raises BadInput."""
+    head = dict(record.headers).get(MATTER_HEADER)
+    try:
+        if head is not None:
+            return head.decode()
+    except UnicodeDecodeError:
+        pass
+    raise BadInput("no_matter", f"an event with {head!r} for its header `{MATTER_HEADER}`")
+
+
+def _decode_past(past: bytes) -> Past:
+    """What `encode_past` wrote. Raises BadInput."""
+    try:
+        return _read_past(past)
+    except msgspec.DecodeError as error:
+        raise BadInput("wrong_past", f"{len(past)} bytes that are no past of an id: {error}") from None
+
+
 def _clocks(state: State[Value]) -> Clocks:
     value = state.get(CLOCKS_KEY)
     assert value is None or isinstance(value, Clocks)
@@ -334,7 +358,7 @@ _encode_value = msgspec.msgpack.Encoder().encode
 _decode_value = msgspec.msgpack.Decoder(Value).decode
 encode_past = _encode_value
 """What travels with an id, as bytes."""
-_decode_past = msgspec.msgpack.Decoder(Past).decode
+_read_past = msgspec.msgpack.Decoder(Past).decode
 _PLAIN, _QUARANTINED = 0, 1
 _MARK_AND_COUNT, _WAKE = struct.Struct(">BB"), struct.Struct(">qH")
 

@@ -98,7 +98,6 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         self.phase: Phase = "join"
         self.metrics = metrics or StepMetrics()
         self.metrics.look_at(agent.name, self._look)
-        self.breakers = {noun: Breaker(limit=settings.breaker_records) for noun in agent.inputs}
         self.tasks: dict[int, OwnedTask] = {}
         self.consumer: Any = None
         self._fail, self._on_phase = fail, on_phase
@@ -301,19 +300,9 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         if is_lost:
             log.warning("%s went on without this process, which was silent for too long; it is back", self.name)
 
-    def learn(self, commit: Commit) -> None:
-        """Let the breakers know what became of the records of a commit."""
-        now = self.timepieces.monotonic()
-        for noun, read in commit.read.items():
-            refusals = [refusal for refusal in commit.refusals if refusal.topic == noun]
-            refused = [refusal.nth for refusal in refusals if refusal.reason not in self.agent.bounds]
-            before = self.breakers[noun]
-            after = self.breakers[noun] = before.after(read, refused, now)
-            if after.is_open and not before.is_open:
-                self.metrics.count_opening(self.agent.name, noun)
-                log.error(OPENED, noun, self.agent.name, after.run, refusals[-1].reason, refusals[-1].detail)
-            elif before.is_open and not after.is_open:
-                log.warning(CLOSED, noun, self.agent.name)
+    def is_open(self, noun: str) -> bool:
+        """Whether the breaker of a topic is open in any partition of this process."""
+        return any(owned.breakers[noun].is_open for owned in self.tasks.values())
 
     async def _look(self) -> Holding:
         positions = {tp: position for owned in self.tasks.values() for tp, position in owned.positions().items()}
@@ -329,7 +318,7 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
             sizes=sizes,
             restored=self._restored if self.agent.encode is not None else None,
             unrestored=self._unrestored if self.agent.encode is not None else None,
-            open_topics={noun: breaker.is_open for noun, breaker in self.breakers.items()},
+            open_topics={noun: self.is_open(noun) for noun in self.agent.inputs},
         )
 
 
@@ -351,6 +340,7 @@ class OwnedTask:
         self._turn: asyncio.Future[Commit | None] | None = None
         self._turn_ends = 0.0
         self._decided_s = 0.0
+        self.breakers = {noun: Breaker(limit=group.settings.breaker_records) for noun in group.agent.inputs}
 
     def start_reading(self) -> None:
         """Read on where the last commit ended; the task must be restored."""
@@ -396,8 +386,8 @@ class OwnedTask:
 
     async def _fetch(self) -> Fetched:
         """What there is to read; of a topic whose breaker is open a single record, when it is time for a probe."""
-        consumer, group = self.group.consumer, self.group
-        closed = [tp for tp in self.tps if not group.breakers[group.nouns[tp.topic]].is_open]
+        consumer, nouns = self.group.consumer, self.group.nouns
+        closed = [tp for tp in self.tps if not self.breakers[nouns[tp.topic]].is_open]
         if len(closed) < len(self.tps) and (probe := await self._probe()):
             return probe
         if not closed:
@@ -407,19 +397,32 @@ class OwnedTask:
         return found
 
     async def _probe(self) -> Fetched:
-        consumer, group = self.group.consumer, self.group
+        group = self.group
         for tp in self.tps:
             noun, now = group.nouns[tp.topic], group.timepieces.monotonic()
-            breaker = group.breakers[noun]
-            if not breaker.probes(now):
-                continue
-            trying = group.breakers[noun] = breaker.trying(now)
-            found: Fetched = await consumer.getmany(tp, timeout_ms=0, max_records=1)
-            if found:
-                return found
-            if group.breakers[noun] is trying:
-                group.breakers[noun] = breaker  # let another partition try
+            breaker = self.breakers[noun]
+            if breaker.probes(now):
+                found: Fetched = await group.consumer.getmany(tp, timeout_ms=0, max_records=1)
+                if found:
+                    self.breakers[noun] = breaker.trying(now)
+                    return found
         return {}
+
+    def _learn(self, commit: Commit) -> None:
+        """Let the breakers know what became of the records of a commit. That a topic opens or closes is said once."""
+        group, now = self.group, self.group.timepieces.monotonic()
+        for noun, read in commit.read.items():
+            refusals = [refusal for refusal in commit.refusals if refusal.topic == noun]
+            refused = [refusal.nth for refusal in refusals if refusal.reason not in group.agent.bounds]
+            if read == len(refusals) - len(refused):
+                continue  # keys that reached their bounds say nothing of the topic
+            was_open = group.is_open(noun)
+            after = self.breakers[noun] = self.breakers[noun].after(read, refused, now)
+            if after.is_open and not was_open:
+                group.metrics.count_opening(group.agent.name, noun)
+                log.error(OPENED, noun, group.agent.name, after.run, refusals[-1].reason, refusals[-1].detail)
+            elif was_open and not group.is_open(noun):
+                log.warning(CLOSED, noun, group.agent.name)
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where the next commit begins; nothing before the task is restored."""
@@ -452,7 +455,7 @@ class OwnedTask:
                         return
                     await self._write(commit)
                     task.apply(commit)
-                    self.group.learn(commit)
+                    self._learn(commit)
         finally:
             self._commits = None
 

@@ -16,7 +16,7 @@ from streams.domain import ids
 from streams.domain.events import Event, Move, Place, PlaceMessage
 from streams.errors import BadInput
 
-MAX_FOLLOWERS = 10_000
+MAX_FOLLOWERS = 2_000
 """Of one id. An event that would add more is refused as `too_many_followers`."""
 
 Said: TypeAlias = tuple[datetime, str]

@@ -16,6 +16,7 @@ import msgspec
 from streams.domain.events import Move, SourceEvent
 from streams.domain.facts import FactState, MatterFact, MatterKey, QuarantineState, TimerFact, TimerKey, TimerState
 from streams.domain.history import Events, FactKey, Folded, History, Wake, add_event
+from streams.domain.ids import kind_of
 from streams.domain.instants import BEGINNING
 from streams.errors import BadInput
 
@@ -67,6 +68,8 @@ class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
     archived: bytes = b""
     """Hashes, sorted, of the events it had when its matter was archived. They, and what was stated, are not here any
     more: what was stated last holds."""
+    revisions: int = 0
+    """Sum of the revisions of what was stated before."""
 
 
 NOTHING_PAST = Past()
@@ -181,10 +184,19 @@ def compact(event: SourceEvent) -> SourceEvent:
 
 def excess(matter: Matter) -> tuple[str, str] | None:
     """Reason and detail when the matter is beyond its bounds, or holds news of an archived id."""
-    late = sum(len(resident.past.events) for resident in matter.residents.values() if resident.past.archived)
-    return _fullness(matter) or (
-        ("too_late", f"{late} events came while an archived id was on its way") if late else None
-    )
+    return _fullness(matter) or _lateness(matter)
+
+
+def _lateness(matter: Matter) -> tuple[str, str] | None:
+    archived = [id for id, resident in matter.residents.items() if resident.past.archived]
+    if not archived:
+        return None
+    if late := sum(len(matter.residents[id].past.events) for id in archived):
+        return "too_late", f"{late} events came while an archived id was on its way"
+    # What is said of an order rests on its parcels and returns.
+    if orders := [id for id in matter.history if kind_of(id) == "order"]:
+        return "too_late", f"{orders[0]} came when {archived[0]} and more of it were archived"
+    return None
 
 
 def _fullness(matter: Matter) -> tuple[str, str] | None:
@@ -262,7 +274,14 @@ def _unite(here: Past, arriving: Past) -> Past:
     for last in arriving.stated:
         if last.key not in stated or stated[last.key].revision < last.revision:
             stated[last.key] = last
-    return Past(events, size, tuple(stated.values()), here.dropped + arriving.dropped, b"".join(sorted(archived)))
+    return Past(
+        events,
+        size,
+        tuple(stated.values()),
+        here.dropped + arriving.dropped,
+        b"".join(sorted(archived)),
+        here.revisions + arriving.revisions,
+    )
 
 
 def _ship(matter: Matter, id: str, resident: Resident) -> tuple[Matter, list[Shipment]]:
@@ -313,11 +332,21 @@ def state(
             past = msgspec.structs.replace(resident.past, stated=stated)
             residents[id] = msgspec.structs.replace(resident, past=past)
             statements += new
-    if not wakes and archive_after is not None and (events := [*chain.from_iterable(matter.history.values())]):
-        came_at = max(event.ingested_at for event in events)
-        wakes = ((NOW, max(came_at, matter.recalled_at) + archive_after),)
     changed = msgspec.structs.replace(matter, residents=residents, fold_version=version, wakes=wakes)
-    return changed, statements
+    return changed if wakes else await_archive(changed, archives_at(changed, archive_after)), statements
+
+
+def archives_at(matter: Matter, archive_after: timedelta | None) -> datetime | None:
+    """When a matter in which nothing runs is to be archived, if nothing comes; None: never, or it is already."""
+    came_at = [event.ingested_at for event in chain.from_iterable(matter.history.values())]
+    if archive_after is None or not came_at:
+        return None
+    return max(*came_at, matter.recalled_at) + archive_after
+
+
+def await_archive(matter: Matter, at: datetime | None) -> Matter:
+    """The matter, to be looked at for archiving; `at` None: not any more."""
+    return msgspec.structs.replace(matter, wakes=() if at is None else ((NOW, at),))
 
 
 def archive(matter: Matter) -> Matter:
@@ -333,7 +362,8 @@ def archive(matter: Matter) -> Matter:
 
 def _archived(past: Past) -> Past:
     hashes = _hashes(past.archived).union(map(_hash, past.events))
-    return Past(dropped=past.dropped, archived=b"".join(sorted(hashes)))
+    revisions = past.revisions + sum(stated.revision for stated in past.stated)
+    return Past(dropped=past.dropped, archived=b"".join(sorted(hashes)), revisions=revisions)
 
 
 def recall(matter: Matter, pasts: Mapping[str, Past], at: datetime) -> Matter:
@@ -341,7 +371,7 @@ def recall(matter: Matter, pasts: Mapping[str, Past], at: datetime) -> Matter:
 
     `at`: when that was asked for; from then on it counts when the matter is archived again.
 
-    Raises BadInput `incomplete_past` when events are missing that an id had when it was archived.
+    Raises BadInput `incomplete_past` when events or statements are missing that an id had when it was archived.
     """
     residents = dict(matter.residents)
     for id, resident in matter.residents.items():
@@ -349,8 +379,10 @@ def recall(matter: Matter, pasts: Mapping[str, Past], at: datetime) -> Matter:
         past = pasts.get(id, Past())
         if missing := archived.difference(map(_hash, past.events)):
             raise BadInput("incomplete_past", f"{len(missing)} of {len(archived)} events of {id} are missing")
+        if sum(stated.revision for stated in past.stated) < resident.past.revisions:
+            raise BadInput("incomplete_past", f"of {id} more was stated than these {len(past.stated)} facts say")
         if archived:
-            here = msgspec.structs.replace(resident.past, archived=b"")
+            here = msgspec.structs.replace(resident.past, archived=b"", revisions=0)
             residents[id] = msgspec.structs.replace(resident, past=_unite(here, past))
     return msgspec.structs.replace(matter, residents=residents, recalled_at=at)
 

@@ -172,6 +172,9 @@ class Engine:
         self._first.close()
 
 
+UNKNOWN_STATUS_OF_INSERT = 319
+
+
 class _Error(NamedTuple):
     """One kind of error that the engine has had."""
 
@@ -182,8 +185,8 @@ class _Error(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As the engine says it of a statement that it can answer."""
-        return f"Code: {self.code}. DB::Exception: {self.message}. ({self.name})"
+        """For people."""
+        return f"{self.message} ({self.name}, {self.code})"
 
 
 class Handle:
@@ -237,8 +240,10 @@ class Handle:
             result = inserter.finish()
         # A streamed insert that fails as it writes (a full disk) says that all its rows were written.
         if self._failed_inserts() != failed:
-            new = [error for error in self._errors() if error not in errors]
-            raise chdb.ChdbError(new[-1].text if new else "Code: 1002. DB::Exception: An insert failed")
+            new = [error.text for error in self._errors() if error not in errors]
+            # Which error was this one's is not known for sure when others fail beside it: its code asks for repetition.
+            said = f"Code: {UNKNOWN_STATUS_OF_INSERT}. DB::Exception: An insert failed: {'; '.join(new)}"
+            raise chdb.ChdbError(f"{said} (UNKNOWN_STATUS_OF_INSERT)")
         rows, size = str(result.rows_written), str(result.bytes_written)
         return Answer(body=b"", format=None, summary={"written_rows": rows, "written_bytes": size})
 

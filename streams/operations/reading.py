@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 
 from streams import kafka
 from streams.errors import Refused, Transient
@@ -58,7 +59,10 @@ class Reader:
 
     async def _start(self, clients: AsyncExitStack, isolation: str) -> Any:
         consumer = kafka.Cluster(self._settings).consumer(
-            isolation_level=isolation, enable_auto_commit=False, max_partition_fetch_bytes=FETCH_BYTES
+            isolation_level=isolation,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=FETCH_BYTES,
         )
         await kafka.start(consumer, self._settings)
         clients.push_async_callback(consumer.stop)
@@ -91,7 +95,8 @@ class Reader:
     async def read(self, place: TopicPartition, begin: int, end: int) -> AsyncIterator[list[Any]]:
         """The committed records (aiokafka's) from `begin`, which must be there, up to `end`, which is not among them.
 
-        Returns when no transaction below `end` is open. Raises Transient when Kafka says nothing for too long.
+        Returns when no transaction below `end` is open. Raises Transient when Kafka says nothing for too long, Refused
+        when retention has overtaken it.
         """
         self._consumer.assign([place])
         self._consumer.seek(place, begin)
@@ -103,6 +108,11 @@ class Reader:
                     while not records and (position := await self._consumer.position(place)) < end:
                         found = await self._consumer.getmany(place, timeout_ms=FETCH_MS, max_records=FETCH_RECORDS)
                         records = found.get(place, [])
+            except OffsetOutOfRangeError:
+                raise Refused(
+                    f"{place.topic}, partition {place.partition}: retention removed offset {position} meanwhile; run "
+                    "the command again"
+                ) from None
             except TimeoutError:
                 raise Transient(
                     f"Kafka at {self._settings.bootstrap_servers} has said nothing of {place.topic}, partition "

@@ -55,18 +55,23 @@ def find(settings: Settings, id: str) -> Kept:
         if not places:
             raise Refused(f"{id}: nothing of this id is known; `aftersales timeline` takes the same ids")
         ids = [place["id"] for place in places]
-        happened = ask("SELECT * FROM event FINAL WHERE about IN {ids:Array(String)}", ids=ids)
+        matter = places[0]["matter"]
+        happened = ask(
+            "SELECT * FROM event FINAL WHERE about IN (SELECT id FROM place FINAL WHERE matter = {matter:String})",
+            matter=matter,
+        )
         stated = {
             kind: ask(
                 "SELECT * FROM {table:Identifier} FINAL"
-                " WHERE generation = {generation:String} AND about IN {ids:Array(String)}",
+                " WHERE generation = {generation:String}"
+                " AND about IN (SELECT id FROM place FINAL WHERE matter = {matter:String})",
                 table=f"{kind}_fact",
                 generation=settings.generation,
-                ids=ids,
+                matter=matter,
             )
             for kind in _STATES
         }
-    return Kept(places[0]["customer"], places[0]["matter"], pasts_of(ids, happened, stated))
+    return Kept(places[0]["customer"], matter, pasts_of(ids, happened, stated))
 
 
 def entry_of(kept: Kept, by: str, at: datetime) -> Recall:
@@ -116,4 +121,5 @@ def statement_of(kind: str, row: Fields) -> Stated:
 
 
 def _values(struct: type[Any], fields: Fields) -> list[Any]:
-    return [fields[name] for name in struct.__struct_fields__]
+    """In order; what was stored before there was such a field has its default."""
+    return [fields.get(field.name, field.default) for field in msgspec.structs.fields(struct)]

@@ -20,6 +20,8 @@ from streams.timepieces import MACHINE, Timepieces
 
 POLL_S = 0.2
 SEND_S = 20.0
+REQUEST_BYTES = 8 << 20
+"""What topics take."""
 
 
 class Aside(NamedTuple):
@@ -47,7 +49,7 @@ async def write(settings: Settings, entries: Iterable[tuple[str, Retry | Recall]
     Raises Refused when Kafka can't be reached, Transient when it stops answering: some may have been written then.
     """
     timeline = topic_name(settings.namespace, "timeline")
-    producer = kafka.Cluster(settings).producer(acks="all", enable_idempotence=True)
+    producer = kafka.Cluster(settings).producer(acks="all", enable_idempotence=True, max_request_size=REQUEST_BYTES)
     await kafka.start(producer, settings)
     try:
         async with asyncio.timeout(SEND_S):

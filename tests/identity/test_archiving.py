@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 
 import msgspec
@@ -45,8 +45,8 @@ def publish(local: Local, events: Iterable[SourceEvent]) -> None:
     local.run()
 
 
-def pass_time(local: Local) -> None:
-    for send in tick(ARCHIVED, local.partitions):
+def pass_time(local: Local, until: datetime = ARCHIVED) -> None:
+    for send in tick(until, local.partitions):
         local.publish(send)
     local.run()
 
@@ -214,3 +214,47 @@ def test_nothing_that_came_too_late_is_lost_once_it_is_recalled_and_brought_in_a
     assert set(reasons(local)) <= {"too_late"}
     assert not [matter for matter in matters(local) if matter.quarantine]
     assert last_facts(local) == expect(story.events, lambda _: ARCHIVED).facts
+
+
+def test_an_order_that_comes_when_its_parcel_was_archived_states_nothing_until_that_is_recalled() -> None:
+    story = Story()
+    story.add(PARCEL, 1)
+    story.add(PARCEL, 2)
+    story.add(PARCEL, 3)  # delivered
+    local = run(story, Random(1))
+    scans = list(story.events)
+    story.add(ORDER, 0, customer=ANNA, followers=[PARCEL])
+    publish(local, story.events[len(scans) :])
+    (aside,) = (matter for matter in matters(local) if matter.residents)
+    assert aside.quarantine is not None
+    assert aside.quarantine.reason == "too_late"
+    recall(local, scans)
+    assert last_facts(local) == expect(story.events, lambda _: ARCHIVED).facts
+
+
+def test_a_recall_that_knows_less_than_was_stated_is_refused() -> None:
+    story = sold()
+    local = run(story, Random(1))
+    (matter,) = matters(local)
+    past = casework.encode_past(Past(expect(story.events, lambda _: ARCHIVED).events[PARCEL]))
+    entry = Recall(matter=ORDER, asked_at=ARCHIVED, by="lee", pasts=(RecalledPast(id=PARCEL, past=past),))
+    local.publish(Send("timeline", matter.customer.encode(), codec.encode(entry)))
+    local.run()
+    assert reasons(local) == ["incomplete_past"]
+
+
+@pytest.mark.parametrize(
+    ("after", "archived"), [(None, False), (10 * ARCHIVE_AFTER, False), (ARCHIVE_AFTER, True)], ids=str
+)
+def test_the_setting_of_today_decides_when_the_instant_has_come(after: timedelta | None, archived: bool) -> None:
+    local = Local([correlate.AGENT, casework.agent("g1", ARCHIVE_AFTER)])
+    publish(local, sold().events)
+    pass_time(local, START + timedelta(days=60))
+    state = local.state("casework")
+    key = next(key for key, value in state.items() if isinstance(value, casework.Kept))
+    (due,) = casework.dues(casework.encode(state[key]))
+    today = casework.agent("g1", after)
+    assert today.due is not None
+    after_value = today.due(due, key, state).changes[key]
+    assert isinstance(after_value, casework.Kept)
+    assert all(bool(known.past.archived) is archived for known in after_value.matter.residents.values())

@@ -21,6 +21,7 @@ from streams.domain.events import (
     Claim,
     DeadLetter,
     Message,
+    Move,
     Order,
     OrderLine,
     Parcel,
@@ -280,3 +281,19 @@ def test_a_key_that_is_no_text_is_a_dead_letter() -> None:
     entry = codec.encode(order())
     local = run([Send("timeline", b"\xff", entry, ((correlate.MATTER_HEADER, b"order:a:1"),), partition=0), order("2")])
     assert refused(local) == ["wrong_key"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "headers", "reason"),
+    [
+        (order("1"), (("matter", b"\xff"),), "no_matter"),
+        (Move(step="moved", id=ORDER, number=1, matter=ORDER, past=b"no past"), (), "wrong_past"),
+        (Move(step="out", id=ORDER, number=1, matter=ORDER), (), "wrong_move"),
+    ],
+    ids=["header", "past", "nowhere"],
+)
+def test_a_damaged_entry_of_a_timeline_is_a_dead_letter(
+    entry: Any, headers: tuple[tuple[str, bytes], ...], reason: str
+) -> None:
+    local = run([Send("timeline", CUSTOMER.encode(), codec.encode(entry), headers)])
+    assert refused(local) == [reason]
