@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaConnectionError, ProducerFenced
 from streams import codec, kafka
 from streams.agents.correlate import SOURCES
 from streams.delivery.names import group_name, topic_name
+from streams.delivery.transactions import RETRY_MS
 from streams.delivery.watch import Watch
 from streams.domain.events import ClockProbe, ReadThrough, Reference
 from streams.domain.heard import Heard, clock_step
@@ -107,7 +108,7 @@ class Clock:
         self._producer = clients.producer(
             transactional_id=f"{settings.namespace}-clock",
             transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
-            retry_backoff_ms=20,
+            retry_backoff_ms=RETRY_MS,
         )
         self._consumer = clients.consumer(
             enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed"

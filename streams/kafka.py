@@ -5,7 +5,7 @@ Must not know what the clients are for.
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from streams.delivery.agent import Record
 from streams.errors import Refused
 from streams.settings import Settings
 
@@ -111,6 +112,13 @@ async def count_unread(consumer: Any, positions: Mapping[Any, int]) -> dict[str,
     for place, end in ends.items():
         unread[place.topic] = unread.get(place.topic, 0) + max(0, end - positions[place])
     return unread
+
+
+def records_of(noun: str, found: Iterable[Any]) -> Iterator[Record]:
+    """Records of the topic that steps call `noun`, as aiokafka reads them, in the form that steps take."""
+    for record in found:
+        key, value = record.key or b"", record.value or b""
+        yield Record(noun, record.partition, record.offset, key, value, tuple(record.headers))
 
 
 def member_id(consumer: Any) -> str:

@@ -155,7 +155,7 @@ async def consume(
                 timeout_ms=round((IDLE_S if batch.rows else DELAY_S) * 1000), max_records=FETCH_RECORDS
             )
             for tp, records in found.items():
-                batch.add(nouns[tp.topic], _records(nouns[tp.topic], records), timepieces.monotonic())
+                batch.add(nouns[tp.topic], list(kafka.records_of(nouns[tp.topic], records)), timepieces.monotonic())
             if batch.is_ready(timepieces.monotonic(), idle=not found):
                 committed |= await _store(batch, tables, consumer, timepieces, metrics)
                 batch = Batch(timepieces.monotonic())
@@ -183,10 +183,6 @@ def _consumer(settings: Settings, clients: kafka.Clients) -> Any:
         rebalance_timeout_ms=round(settings.rebalance_timeout_s * 1000),
         max_partition_fetch_bytes=FETCH_BYTES,
     )
-
-
-def _records(noun: str, records: Iterable[Any]) -> list[Record]:
-    return [Record(noun, r.partition, r.offset, r.key or b"", r.value or b"") for r in records]
 
 
 class Batch:

@@ -79,15 +79,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     running.stop()
 
 
-@pytest.fixture
-def settings(stack: RunningStack) -> Settings:
-    """Settings of one test: the shared engines, with a namespace and a ClickHouse database of this test's own.
+def apart(stack: RunningStack) -> Settings:
+    """Settings of the shared engines, with a namespace and a ClickHouse database that nobody else has.
 
     The database does not exist yet.
     """
     namespace = f"test_{uuid.uuid4().hex[:12]}"
     dsn = urlunsplit(urlsplit(stack.settings.clickhouse_dsn)._replace(path=f"/{namespace}"))
     return msgspec.structs.replace(stack.settings, namespace=namespace, clickhouse_dsn=dsn)
+
+
+@pytest.fixture
+def settings(stack: RunningStack) -> Settings:
+    """Settings of one test, as `apart`."""
+    return apart(stack)
 
 
 @pytest.fixture

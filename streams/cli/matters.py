@@ -4,16 +4,14 @@ import asyncio
 from collections.abc import Sequence
 
 from streams.cli import person
+from streams.cli.quarantine import is_answered
 from streams.cli.screen import on_one_line
 from streams.cli.stack import command
 from streams.domain.events import Recall
 from streams.operations.recall import Kept, entry_of, find
-from streams.operations.retry import wait_until_answered, write
+from streams.operations.retry import write
 from streams.settings import Settings
 from streams.timepieces import MACHINE
-
-PATIENCE_S = 60.0
-"""Longest wait for casework and the sink."""
 
 
 def recall(settings: Settings, ids: Sequence[str], *, dry_run: bool) -> int:
@@ -34,8 +32,7 @@ def recall(settings: Settings, ids: Sequence[str], *, dry_run: bool) -> int:
 async def _wait(settings: Settings, entries: Sequence[tuple[str, Recall]]) -> int:
     behind = await write(settings, entries)
     print("asked casework to take them up again; waiting for it", flush=True)
-    if not await wait_until_answered(settings, behind, PATIENCE_S):
-        print(f"no answer within {PATIENCE_S:.0f} s: do casework and the sink run? The entries stay on the timeline")
+    if not await is_answered(settings, behind):
         return 1
     print(
         f"done; a past that lacked an event is a dead letter: {command(settings, 'dlq', 'list', '--reason')}"

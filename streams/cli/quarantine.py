@@ -1,7 +1,9 @@
 """`quarantine list` and `quarantine retry`."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from aiokafka import TopicPartition
 
 from streams.cli import person
 from streams.cli.query import ask, print_table
@@ -50,8 +52,7 @@ def retry(settings: Settings, matters: Sequence[str], *, every: bool, dry_run: b
 async def _retry(settings: Settings, chosen: Sequence[Aside]) -> int:
     behind = await ask_casework(settings, chosen, person.name())
     print(f"asked casework to retry {len(chosen):,}; waiting for what comes of it", flush=True)
-    if not await wait_until_answered(settings, behind, PATIENCE_S):
-        print(f"no answer within {PATIENCE_S:.0f} s: do casework and the sink run? The entries stay on the timeline")
+    if not await is_answered(settings, behind):
         return 1
     places = {(aside.customer, aside.matter) for aside in chosen}
     left = [aside for aside in _asides(settings) if (aside.customer, aside.matter) in places]
@@ -64,6 +65,14 @@ async def _retry(settings: Settings, chosen: Sequence[Aside]) -> int:
             f"events refused meanwhile as matter_full: {command(settings, 'dlq', 'replay', '--reason', 'matter_full')}"
         )
     return int(bool(left))
+
+
+async def is_answered(settings: Settings, behind: Mapping[TopicPartition, int]) -> bool:
+    """Whether casework has read all before `behind`, and the sink has stored what it stated; says so if not."""
+    if await wait_until_answered(settings, behind, PATIENCE_S):
+        return True
+    print(f"no answer within {PATIENCE_S:.0f} s: do casework and the sink run? The entries stay on the timeline")
+    return False
 
 
 def _asides(settings: Settings) -> list[Aside]:

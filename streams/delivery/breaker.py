@@ -1,4 +1,4 @@
-"""Whether an input topic is worth reading: after too many refused records in a row it is left alone for a while. Pure.
+"""Whether a partition of a topic is worth reading: after too many refused records in a row it is left alone. Pure.
 
     closed ── `limit` refused in a row ──► open ── probe_at is reached: one record is read ──► accepted: closed
                                              ▲                                                      │
@@ -17,7 +17,7 @@ LONGEST_PAUSE_S = 60.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Breaker:
-    """The breaker of one topic. Instants are those of a monotonic clock, in seconds."""
+    """The breaker of one topic in one partition. Instants are those of a monotonic clock, in seconds."""
 
     limit: int
     """Refused records in a row that open it; 0: it never opens."""
@@ -40,7 +40,7 @@ class Breaker:
         return self.probe_at is not None and now >= self.probe_at
 
     def trying(self, now: float) -> "Breaker":
-        """A record is being tried: nobody else tries one meanwhile, or before a pause if nothing comes of it."""
+        """A record is being tried; if nothing comes of it, the next one after a pause."""
         return replace(self, probing=True, probe_at=now + self.pause_s)
 
     def after(self, read: int, refused: Sequence[int], now: float) -> "Breaker":

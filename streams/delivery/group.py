@@ -33,7 +33,7 @@ from streams.delivery.task import LIMITS, Commit, Task
 from streams.delivery.transactions import Transactions
 from streams.delivery.watch import Watch
 from streams.errors import Transient
-from streams.kafka import Clients, connect_admin, count_unread, member_id, subscribe
+from streams.kafka import Clients, connect_admin, count_unread, member_id, records_of, subscribe
 from streams.metrics import Holding, StepMetrics
 from streams.settings import Settings
 from streams.timepieces import MACHINE, Timepieces
@@ -433,10 +433,7 @@ class OwnedTask:
 
     def _records(self, found: Fetched) -> Iterator[Record]:
         for tp, records in found.items():
-            noun = self.group.nouns[tp.topic]
-            for record in records:
-                key, value = record.key or b"", record.value or b""
-                yield Record(noun, tp.partition, record.offset, key, value, tuple(record.headers))
+            yield from records_of(self.group.nouns[tp.topic], records)
 
     async def _process(self, records: Iterable[Record], positions: Mapping[str, int]) -> None:
         """Commit by commit, each when it is this task's turn; a pause ends it after the commit under way."""

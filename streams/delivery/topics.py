@@ -14,9 +14,9 @@ from streams.delivery.agent import Agent
 from streams.delivery.dead_letters import DEAD_LETTER
 from streams.errors import Refused
 from streams.settings import Settings
-from streams.topics import CLEANUP, Described, describe, refuse_losses
+from streams.topics import CLEANUP, MAX_MESSAGE_BYTES, Described, describe, refuse_losses
 
-CHANGELOG = {CLEANUP: "compact", "max.message.bytes": str(8 << 20)}
+CHANGELOG = {CLEANUP: "compact", "max.message.bytes": str(MAX_MESSAGE_BYTES)}
 LOOKS = 200
 LOOK_AGAIN_S = 0.05
 

@@ -15,12 +15,12 @@ from streams.errors import Transient
 from streams.kafka import Clients
 from streams.partitions import partition_of
 from streams.settings import Settings
+from streams.topics import MAX_MESSAGE_BYTES
 
 Headers = tuple[tuple[str, bytes], ...]
 
 BATCH_BYTES = 512 << 10
 """Size at which a producer batch is full; a larger record is a batch of its own."""
-REQUEST_BYTES = 8 << 20
 RETRY_MS = 20
 """The broker answers the first produce of a back-to-back transaction with NOT_ENOUGH_REPLICAS, to be asked again."""
 
@@ -40,7 +40,7 @@ class Transactions:
             transactional_id=names.transactional_id(self._namespace, agent, partition),
             transaction_timeout_ms=int(self._timeout_s * 1000),
             max_batch_size=BATCH_BYTES,
-            max_request_size=REQUEST_BYTES,
+            max_request_size=MAX_MESSAGE_BYTES,
             retry_backoff_ms=RETRY_MS,
         )
 

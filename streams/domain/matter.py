@@ -134,9 +134,7 @@ class Matter(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fals
     @property
     def silent(self) -> bool:
         """Whether nothing may be stated: a part of the past is on the way, or the rules failed on it."""
-        return self.quarantine is not None or any(
-            resident.expected or resident.leaving for resident in self.residents.values()
-        )
+        return self.quarantine is not None or any(resident.under_way for resident in self.residents.values())
 
 
 Statement: TypeAlias = TimerFact | MatterFact

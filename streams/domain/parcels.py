@@ -70,14 +70,14 @@ def return_parcels(history: History) -> frozenset[str]:
     Either side may have said so, the parcel of its return or the return of its parcels; the newest link wins.
     """
     links: dict[str, tuple[datetime, str, str]] = {}
-    if not any(id.startswith("parcel:") for id in history):
+    if not of_kind(history, "parcel"):
         return frozenset()
     for id, events in history.items():
         for event in events:
+            named = [(follower, id) for follower in event.followers]
             if event.leader:
-                link = event.event_at, event.event_id, event.leader
-                links[id] = max(links.get(id, link), link)
-            for follower in event.followers:
-                link = event.event_at, event.event_id, id
-                links[follower] = max(links.get(follower, link), link)
+                named.append((id, event.leader))
+            for lower, higher in named:
+                link = event.event_at, event.event_id, higher
+                links[lower] = max(links.get(lower, link), link)
     return frozenset(id for id, (_, _, leader) in links.items() if kind_of(leader) == "return")

@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
 import chdb
@@ -175,20 +175,6 @@ class Engine:
 UNKNOWN_STATUS_OF_INSERT = 319
 
 
-class _Error(NamedTuple):
-    """One kind of error that the engine has had."""
-
-    code: int
-    name: str
-    times: str
-    message: str
-
-    @property
-    def text(self) -> str:
-        """For people."""
-        return f"{self.message} ({self.name}, {self.code})"
-
-
 class Handle:
     """A connection to the engine, used by one thread at a time."""
 
@@ -232,7 +218,7 @@ class Handle:
         self.set(settings)
 
     def insert(self, insert: Insert, data: bytes) -> Answer:
-        failed, errors = self._failed_inserts(), self._errors()
+        failed = self._failed_inserts()
         with self._connection.send_insert(insert.head, insert.format) as inserter:
             for part in (insert.data, data):
                 for start in range(0, len(part), CHUNK_BYTES):
@@ -240,9 +226,8 @@ class Handle:
             result = inserter.finish()
         # A streamed insert that fails as it writes (a full disk) says that all its rows were written.
         if self._failed_inserts() != failed:
-            new = [error.text for error in self._errors() if error not in errors]
             # Which error was this one's is not known for sure when others fail beside it: its code asks for repetition.
-            said = f"Code: {UNKNOWN_STATUS_OF_INSERT}. DB::Exception: An insert failed: {'; '.join(new)}"
+            said = f"Code: {UNKNOWN_STATUS_OF_INSERT}. DB::Exception: An insert failed: {self._newest_errors()}"
             raise chdb.ChdbError(f"{said} (UNKNOWN_STATUS_OF_INSERT)")
         rows, size = str(result.rows_written), str(result.bytes_written)
         return Answer(body=b"", format=None, summary={"written_rows": rows, "written_bytes": size})
@@ -252,10 +237,13 @@ class Handle:
         rows = self.rows("SELECT value FROM system.events WHERE event = 'FailedInsertQuery'")
         return int(rows[0][0]) if rows else 0
 
-    def _errors(self) -> list["_Error"]:
-        """All kinds of errors there have been, those that came last at the end."""
-        rows = self.rows("SELECT code, name, value, last_error_message FROM system.errors ORDER BY last_error_time")
-        return [_Error(*row) for row in rows]
+    def _newest_errors(self) -> str:
+        """What the engine has found wrong within the last two seconds, for people."""
+        rows = self.rows(
+            "SELECT name, code, last_error_message FROM system.errors WHERE last_error_time >= now() - 2"
+            " ORDER BY last_error_time"
+        )
+        return "; ".join(f"{message} ({name}, {code})" for name, code, message in rows)
 
     def run(self, statement: Statement, default_format: str, *, in_no_other: bool = False) -> Answer:
         """Carry out a statement that brings no data.

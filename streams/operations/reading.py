@@ -1,6 +1,6 @@
 """Reads spans of topics for commands: committed records, in order, up to an end that is fixed before.
 
-Must not know what the records are.
+Must not know what the records are for.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from typing import Any, Self
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from streams import kafka
-from streams.errors import Refused, Transient
+from streams import codec, kafka
+from streams.errors import BadInput, Refused, Transient
 from streams.settings import Settings
 
 FETCH_MS = 500
@@ -21,6 +21,14 @@ FETCH_BYTES = 4 << 20
 FETCH_RECORDS = 2_000
 PATIENCE_S = 15.0
 """Longest silence of Kafka, beside what a transaction that somebody left open may hold readers back."""
+
+
+def decoded(value: bytes | None) -> Any:
+    """What a record holds; None for a tombstone, and for bytes that no step can have written."""
+    try:
+        return codec.decode(value or b"")
+    except BadInput:
+        return None
 
 
 class Reader:

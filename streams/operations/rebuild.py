@@ -15,7 +15,7 @@ import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import ProducerFenced
 
-from streams import codec, kafka
+from streams import kafka
 from streams.agents.correlate import SOURCES
 from streams.delivery.agent import Agent, Record, Send
 from streams.delivery.names import changelog_name, group_name, topic_name
@@ -24,9 +24,9 @@ from streams.delivery.task import Commit, Task
 from streams.delivery.transactions import Transactions
 from streams.domain.events import Place
 from streams.domain.facts import MatterFact, TimerFact
-from streams.errors import BadInput, Refused
+from streams.errors import Refused
 from streams.operations.identities import Correlation
-from streams.operations.reading import Reader
+from streams.operations.reading import Reader, decoded
 from streams.operations.statements import Statements, in_line, residents_of
 from streams.partitions import partition_of
 from streams.settings import Settings
@@ -120,7 +120,7 @@ async def _casework(
     for number in chosen:
         task = Task(agent, number, {}, {})
         async for records in progress.read(timeline[number], spans):
-            _work_off(task, _records("timeline", records))
+            _work_off(task, kafka.records_of("timeline", records))
 
         def is_here(customer: str, number: int = number) -> bool:
             return partition_of(customer.encode(), len(timeline)) == number
@@ -130,7 +130,7 @@ async def _casework(
     for place in facts:
         async for records in progress.read(place, spans):
             for record in records:
-                if isinstance(fact := _decoded(record.value), TimerFact | MatterFact):
+                if isinstance(fact := decoded(record.value), TimerFact | MatterFact):
                     for of_partition in statements.values():
                         of_partition.add(fact)
     for number in chosen:
@@ -155,12 +155,12 @@ async def _correlate(
     correlation = Correlation(len(inputs[SOURCES[0]]))
     for place, noun in sources.items():
         async for records in progress.read(place, spans):
-            correlation.take(place.partition, _records(noun, records))
+            correlation.take(place.partition, kafka.records_of(noun, records))
     places: dict[str, Place] = {}
     for place in told_on:
         async for records in progress.read(place, told_spans):
             for record in records:
-                if isinstance(told := _decoded(record.value), Place):
+                if isinstance(told := decoded(record.value), Place):
                     places[told.id] = told  # of one id they lie in one partition, in order
     for number in chosen:
         taken_up = list(correlation.take_up(number, places))
@@ -170,19 +170,6 @@ async def _correlate(
 def _work_off(task: Task[Any], records: Iterator[Record]) -> None:
     for commit in task.process(records):
         task.apply(commit)
-
-
-def _records(noun: str, records: Sequence[Any]) -> Iterator[Record]:
-    for record in records:
-        key, value = record.key or b"", record.value or b""
-        yield Record(noun, record.partition, record.offset, key, value, tuple(record.headers))
-
-
-def _decoded(value: bytes | None) -> Any:
-    try:
-        return codec.decode(value or b"")
-    except BadInput:
-        return None  # a tombstone, or a record that no step can have written
 
 
 class _Progress:

@@ -18,17 +18,18 @@ from typing import Any, NamedTuple, TypeAlias
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
-from streams import codec, kafka
+from streams import kafka
 from streams.delivery.agent import Record, Send
 from streams.delivery.dead_letters import DEAD_LETTER
 from streams.delivery.names import topic_name
+from streams.delivery.transactions import RETRY_MS
 from streams.domain.events import DeadLetter, DeadLetterReplay
-from streams.errors import BadInput, Refused, Transient
+from streams.errors import Refused, Transient
 from streams.operations.letters import Choice, Letter, Report, Route, check_choice, letter_of, mark, route
-from streams.operations.reading import Reader
+from streams.operations.reading import Reader, decoded
 from streams.settings import Settings
 from streams.timepieces import MACHINE, Timepieces
-from streams.topics import Topic, read_topics
+from streams.topics import MAX_MESSAGE_BYTES, Topic, read_topics
 
 MAX_LETTERS = 1_000_000
 """Brought back by one run: they are held in memory, at some 500 bytes each."""
@@ -98,7 +99,7 @@ async def _read_letters(reader: Reader, settings: Settings, choice: Choice) -> L
     for place, (begin, end) in (await reader.spans(places)).items():
         async for records in reader.read(place, begin, end):
             for record in records:
-                match _decoded(record.value):
+                match decoded(record.value):
                     case DeadLetter() as entry:
                         letter = letter_of(entry)
                         reasons.add(letter.reason)
@@ -114,13 +115,6 @@ async def _read_letters(reader: Reader, settings: Settings, choice: Choice) -> L
         [letter for letter in order if letter.id in marked],
         reasons,
     )
-
-
-def _decoded(value: bytes | None) -> Any:
-    try:
-        return codec.decode(value or b"")
-    except BadInput:
-        return None  # no letter; the sink says so
 
 
 Chunk: TypeAlias = list[tuple[Letter, Route]]
@@ -157,10 +151,10 @@ async def _originals(
             first, last = max(run[0].offset, begin), min(run[-1].offset + 1, end)
             if first < last:
                 async for records in reader.read(place, first, last):
-                    for record in records:
+                    for record in kafka.records_of(topic, records):
                         while waiting and waiting[0].offset <= record.offset:
                             letter = waiting.popleft()
-                            yield letter, _record(letter, record) if letter.offset == record.offset else None
+                            yield letter, record if letter.offset == record.offset else None
             for letter in waiting:
                 yield letter, None
 
@@ -175,12 +169,6 @@ def runs(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
         run.append(letter)
     if run:
         yield run
-
-
-def _record(letter: Letter, record: Any) -> Record:
-    assert letter.topic is not None
-    key, value = record.key or b"", record.value or b""
-    return Record(letter.topic, record.partition, record.offset, key, value, tuple(record.headers))
 
 
 def _records(chunk: Chunk, now: datetime) -> list[Send]:
@@ -200,8 +188,8 @@ class Writer:
         self._producer = kafka.Cluster(settings).producer(
             transactional_id=f"{settings.namespace}-dlq-replay",
             transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
-            max_request_size=8 << 20,
-            retry_backoff_ms=20,
+            max_request_size=MAX_MESSAGE_BYTES,
+            retry_backoff_ms=RETRY_MS,
         )
 
     async def start(self) -> None:

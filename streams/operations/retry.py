@@ -17,11 +17,10 @@ from streams.errors import Transient
 from streams.partitions import partition_of
 from streams.settings import Settings
 from streams.timepieces import MACHINE, Timepieces
+from streams.topics import MAX_MESSAGE_BYTES
 
 POLL_S = 0.2
 SEND_S = 20.0
-REQUEST_BYTES = 8 << 20
-"""What topics take."""
 
 
 class Aside(NamedTuple):
@@ -49,7 +48,7 @@ async def write(settings: Settings, entries: Iterable[tuple[str, Retry | Recall]
     Raises Refused when Kafka can't be reached, Transient when it stops answering: some may have been written then.
     """
     timeline = topic_name(settings.namespace, "timeline")
-    producer = kafka.Cluster(settings).producer(acks="all", enable_idempotence=True, max_request_size=REQUEST_BYTES)
+    producer = kafka.Cluster(settings).producer(acks="all", enable_idempotence=True, max_request_size=MAX_MESSAGE_BYTES)
     await kafka.start(producer, settings)
     try:
         async with asyncio.timeout(SEND_S):

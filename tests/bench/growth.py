@@ -33,6 +33,7 @@ from tests.bench.engines import engines
 from tests.bench.processes import Process, running
 from tests.bench.results import Cell, Report, Table, at_most, ratio
 from tests.bench.sales import Ids
+from tests.delivery.broker import admin_of
 
 MATTERS, QUICK_MATTERS = (10_000, 100_000, 1_000_000), (500, 1_000)
 SLICE, QUICK_SLICE = 10_000, 300
@@ -130,7 +131,7 @@ async def _grow(settings: Settings, matters: int, slice: int, folder: Path) -> G
         print(f"growth: {matters:,} matters: {text}", flush=True)
 
     await topics.apply(settings, dry_run=False)
-    async with kafka.admin_of(settings) as admin:
+    async with admin_of(settings) as admin:
         await check_topics(admin, [casework.agent(settings.generation)], settings)
     # A static member would stay in the group, and positions can be given only to one without members.
     passing = msgspec.structs.replace(settings, static_membership=False)
@@ -232,7 +233,7 @@ async def _last_events(settings: Settings, matters: int, slice: int, worker: Pro
 async def _drain(settings: Settings, places: list[TopicPartition], worker: Process) -> None:
     """Return when casework has committed that it read all of these partitions."""
     group, deadline = group_name(settings.namespace, "casework"), monotonic() + DRAIN_S
-    async with kafka.admin_of(settings) as admin, kafka.consumer_of(settings) as consumer:
+    async with admin_of(settings) as admin, kafka.consumer_of(settings) as consumer:
         ends = await consumer.end_offsets(places)
         while True:
             committed = await admin.list_consumer_group_offsets(group, partitions=places)

@@ -7,10 +7,11 @@ from time import monotonic
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 
 from streams.partitions import partition_of
 from streams.settings import Settings
+from tests.delivery.broker import admin_of
 
 BATCH_BYTES = 512 << 10
 BATCHES_IN_FLIGHT = 32
@@ -20,17 +21,6 @@ POLL_S = 0.1
 
 Record = tuple[bytes, bytes, list[tuple[str, bytes]]]
 """Key, value, headers."""
-
-
-@asynccontextmanager
-async def admin_of(settings: Settings) -> AsyncIterator[Any]:
-    """A started admin client."""
-    admin = AIOKafkaAdminClient(**settings.kafka_options())
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from streams.domain.instants import BEGINNING
 from streams.domain.matter import Matter
 from streams.domain.reference import SHIPPED
 from streams.errors import BadInput
-from streams.rows import COLUMNS, row_of
+from tests.clickhouse.made import store
 from tests.end_to_end.failing_worker import UNLUCKY, WHY
 from tests.end_to_end.pipeline import Outcome, Pipeline, differences
 from tests.oracle import Expected, expect
@@ -317,19 +317,14 @@ def check_views(pipeline: Pipeline, told: Expected, sources: Sources, texts: Ite
     dsn = urlunsplit(urlsplit(pipeline.settings.clickhouse_dsn)._replace(path=f"/{EXPECTED_DATABASE}"))
     settings = msgspec.structs.replace(pipeline.settings, clickhouse_dsn=dsn)
     found = pipeline.outcome()
-    rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     entries: list[Any] = [*sources.events, *_texts(texts), *told.statements(pipeline.settings.generation)]
     entries += [
         Place(id=id, customer=customer, matter=head, revision=0, provisional=is_provisional(customer))
         for id, (customer, head) in _places(told).items()
     ]
-    for entry in entries:
-        row = row_of(entry)
-        rows[row.table].append(row.values)
     migrate(settings)
     with connect(settings) as client:
-        for table, values in rows.items():
-            client.insert(table, values, column_names=COLUMNS[table])
+        store(client, entries)
     expected: Outcome = Pipeline(pipeline.stack, settings).outcome()
     return differences(found, expected)
 

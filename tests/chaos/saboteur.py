@@ -18,11 +18,11 @@ from connectors.simulator.feed import truth_path
 from connectors.simulator.truth import read_lines
 from streams import codec
 from streams.delivery.names import group_name, topic_name
-from streams.delivery.transactions import REQUEST_BYTES
 from streams.embedded.files import write_file
 from streams.embedded.stack import status
 from streams.errors import Refused
 from streams.partitions import partition_of
+from streams.topics import MAX_MESSAGE_BYTES
 from tests.chaos.clock_process import FILE
 from tests.chaos.plan import NAMES, Fault, Kind, Plan
 from tests.chaos.poison import ACCOUNT, Published, order, poison
@@ -190,7 +190,7 @@ class Saboteur:
         topic = topic_name(self._scene.settings.namespace, published.noun)
         async with asyncio.timeout(PUBLISH_S):
             while True:
-                producer = AIOKafkaProducer(**self._scene.settings.kafka_options(), max_request_size=REQUEST_BYTES)
+                producer = AIOKafkaProducer(**self._scene.settings.kafka_options(), max_request_size=MAX_MESSAGE_BYTES)
                 try:
                     await producer.start()
                     key = published.key.encode()

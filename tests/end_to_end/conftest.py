@@ -1,17 +1,14 @@
 """What tests of this folder share."""
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-import msgspec
 import pytest
 
-from tests.end_to_end.pipeline import Outcome, Pipeline, running
+from tests.end_to_end.pipeline import Outcome, Pipeline, running, settled
 from tests.end_to_end.shop import write_shop
-from tests.engines import RunningStack
+from tests.engines import RunningStack, apart
 
 ORDERS = 700
 """Of the shop: about 8,000 events, several seconds of work."""
@@ -28,10 +25,7 @@ def start_pipeline(stack: RunningStack) -> StartPipeline:
 
     @contextmanager
     def start(entries: Mapping[str, str] | None = None) -> Iterator[Pipeline]:
-        namespace = f"test_{uuid.uuid4().hex[:12]}"
-        dsn = urlunsplit(urlsplit(stack.settings.clickhouse_dsn)._replace(path=f"/{namespace}"))
-        settings = msgspec.structs.replace(stack.settings, namespace=namespace, clickhouse_dsn=dsn)
-        with running(stack, settings, entries) as pipeline:
+        with running(stack, settled(apart(stack)), entries) as pipeline:
             yield pipeline
 
     return start

@@ -252,7 +252,7 @@ def _plain(value: Any) -> Any:
 @contextmanager
 def running(stack: RunningStack, settings: Settings, entries: Mapping[str, str] | None = None) -> Iterator[Pipeline]:
     """A pipeline that runs as long as the block lasts, in a namespace and a database of its own."""
-    pipeline = Pipeline(stack, settled(settings), entries)
+    pipeline = Pipeline(stack, settings, entries)
     pipeline.start()
     try:
         yield pipeline

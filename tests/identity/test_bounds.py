@@ -12,7 +12,6 @@ import pytest
 
 from streams import avro, codec
 from streams.agents import casework, correlate
-from streams.agents.casework import Kept
 from streams.delivery.agent import Send
 from streams.delivery.local import Local
 from streams.domain import identity, matter
@@ -20,9 +19,7 @@ from streams.domain.events import (
     AccountClock,
     Claim,
     DeadLetter,
-    Message,
     Move,
-    Order,
     OrderLine,
     Parcel,
     Payment,
@@ -33,47 +30,19 @@ from streams.domain.events import (
 )
 from streams.domain.facts import MatterKey
 from streams.domain.fold import fold
-from streams.domain.ids import event_id
-
-NOW = datetime(2026, 3, 2, tzinfo=UTC)
-ORDER, CUSTOMER = "order:a:1", "customer:a:c"
-
-
-def common(about: str, *said: str, **more: Any) -> dict[str, Any]:
-    return {
-        "event_id": event_id("a", about, *said),
-        "event_at": NOW,
-        "ingested_at": NOW,
-        "account": "a",
-        "about": about,
-    } | more
-
-
-def order(*said: str, about: str = ORDER, **more: Any) -> Order:
-    return Order(status="created", placed_at=NOW, **common(about, *said, **{"customer": CUSTOMER, **more}))
-
-
-def asked(thread: str, *said: str, **more: Any) -> Message:
-    return Message(message_id="".join(said) or "1", author="customer", **common(thread, *said, **more))
+from tests.identity import made
+from tests.identity.made import CUSTOMER, NOW, ORDER, asked, common, matters, order, pipeline
 
 
 def run(events: Iterable[SourceEvent | Send]) -> Local:
     """The events through correlate and casework, each worked off before the next."""
-    local = Local([correlate.AGENT, casework.agent("g1")], partitions=2, encode_dead_letter=codec.encode)
-    for event in events:
-        local.publish(event if isinstance(event, Send) else Send(event.NAME, event.about.encode(), codec.encode(event)))
-        local.run()
-    return local
+    return made.run(pipeline(), events)
 
 
 def refused(local: Local) -> list[str]:
     letters = [codec.decode(record.value) for record in local.records("dead_letter")]
     assert all(isinstance(letter, DeadLetter) for letter in letters)
     return [letter.reason for letter in letters]
-
-
-def matters(local: Local) -> dict[str, matter.Matter]:
-    return {value.matter.head: value.matter for value in local.state("casework").values() if isinstance(value, Kept)}
 
 
 def orders_known(local: Local) -> set[str]:

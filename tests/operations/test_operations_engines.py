@@ -1,12 +1,10 @@
 """The commands on real engines: what was refused, set aside or spoilt comes back, once."""
 
 import asyncio
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import pytest
@@ -16,7 +14,6 @@ from aiokafka.admin import RecordsToDelete
 from connectors.publisher import Publisher
 from streams import codec, kafka
 from streams.agents.casework import place_key
-from streams.clickhouse import connect
 from streams.delivery.agent import Send
 from streams.delivery.names import changelog_name
 from streams.delivery.recovery import REBUILDING
@@ -31,8 +28,8 @@ from streams.operations.replay import Writer, replay
 from streams.partitions import partition_of
 from streams.workers import AGENTS
 from tests.end_to_end.failing_worker import UNLUCKY, WHY
-from tests.end_to_end.pipeline import APPEAR_S, PARTITIONS, Pipeline
-from tests.engines import RunningStack
+from tests.end_to_end.pipeline import APPEAR_S, PARTITIONS, Pipeline, running
+from tests.engines import RunningStack, apart
 
 pytestmark = pytest.mark.engines
 
@@ -42,24 +39,14 @@ CUSTOMER = "customer:unlucky:ann"
 @pytest.fixture(scope="module")
 def pipeline(stack: RunningStack) -> Iterator[Pipeline]:
     """Its casework fails on the matter UNLUCKY, until it is mended."""
-    namespace = f"test_{uuid.uuid4().hex[:12]}"
-    dsn = urlunsplit(urlsplit(stack.settings.clickhouse_dsn)._replace(path=f"/{namespace}"))
     settings = msgspec.structs.replace(
-        stack.settings,
-        namespace=namespace,
-        clickhouse_dsn=dsn,
+        apart(stack),
         partitions=PARTITIONS,
         static_membership=True,
         session_timeout_s=10.0,  # a static member that has ended stays one for so long
     )
-    pipeline = Pipeline(stack, settings, {"casework": "tests.end_to_end.failing_worker"})
-    pipeline.start()
-    try:
+    with running(stack, settings, {"casework": "tests.end_to_end.failing_worker"}) as pipeline:
         yield pipeline
-    finally:
-        pipeline.stop()
-        with connect(settings, database=False) as client:
-            client.command(f"DROP DATABASE {namespace}")
 
 
 def message(thread: str, number: int, customer: str | None = None) -> Message:

@@ -1,21 +1,19 @@
 """A source that writes what this version can't read: left alone, and no other; after the upgrade all of it is there."""
 
 import asyncio
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import pytest
 
 from connectors.publisher import Publisher
 from streams import codec
-from streams.clickhouse import connect
 from streams.delivery.group import FETCH_RECORDS
 from streams.domain.events import Parcel, Payment, SourceEvent
 from streams.domain.ids import event_id
-from tests.end_to_end.pipeline import PARTITIONS, Pipeline
+from streams.settings import Settings
+from tests.end_to_end.pipeline import PARTITIONS, Pipeline, running
 from tests.engines import RunningStack
 
 pytestmark = pytest.mark.engines
@@ -25,21 +23,11 @@ OPENED = "topic payment is not read by correlate any more"
 
 
 @pytest.fixture
-def pipeline(stack: RunningStack) -> Iterator[Pipeline]:
+def pipeline(stack: RunningStack, settings: Settings) -> Iterator[Pipeline]:
     """Its correlate is of an older version."""
-    namespace = f"test_{uuid.uuid4().hex[:12]}"
-    dsn = urlunsplit(urlsplit(stack.settings.clickhouse_dsn)._replace(path=f"/{namespace}"))
-    settings = msgspec.structs.replace(
-        stack.settings, namespace=namespace, clickhouse_dsn=dsn, partitions=PARTITIONS, breaker_records=LIMIT
-    )
-    pipeline = Pipeline(stack, settings, {"correlate": "tests.operations.older_worker"})
-    pipeline.start()
-    try:
+    limited = msgspec.structs.replace(settings, partitions=PARTITIONS, breaker_records=LIMIT)
+    with running(stack, limited, {"correlate": "tests.operations.older_worker"}) as pipeline:
         yield pipeline
-    finally:
-        pipeline.stop()
-        with connect(settings, database=False) as client:
-            client.command(f"DROP DATABASE {namespace}")
 
 
 def payment(number: int, now: datetime) -> Payment:

@@ -14,9 +14,9 @@ from streams.domain.fold import fold
 from streams.domain.history import Folded, History
 from streams.operations import refold
 from streams.operations.refold import Report, look_at
+from tests.identity.made import NOW
 from tests.identity.stories import random_story
 from tests.identity.test_interleavings import matters, run
-from tests.operations.made import NOW
 
 
 def report_of(local: Local, limit: int | None = None) -> Report:

@@ -14,21 +14,9 @@ from streams.errors import BadInput, Refused
 from streams.operations.letters import Choice, Letter, check_choice, letter_of, mark, route
 from streams.operations.replay import runs
 from streams.topics import read_topics
-from tests.operations.made import (
-    CUSTOMER,
-    NOW,
-    ORDER,
-    common,
-    letters,
-    matters,
-    order,
-    original,
-    pipeline,
-    record_of,
-    retry,
-    run,
-    scan,
-)
+from tests.identity.made import CUSTOMER, NOW, ORDER, common, letters, matters, order, pipeline, run, scan
+from tests.identity.stories import record_of
+from tests.operations.made import original, retry
 
 TOPICS = read_topics()
 HEADERS = (("trace", b"7"),)

@@ -14,20 +14,8 @@ from streams.domain import matter as matter_module
 from streams.domain.events import Move
 from streams.domain.fold import fold
 from streams.domain.history import Folded, History
-from tests.operations.made import (
-    CUSTOMER,
-    NOW,
-    ORDER,
-    asked,
-    facts,
-    letters,
-    matters,
-    order,
-    pipeline,
-    retry,
-    run,
-    scan,
-)
+from tests.identity.made import CUSTOMER, NOW, ORDER, asked, facts, letters, matters, order, pipeline, run, scan
+from tests.operations.made import retry
 
 THREAD = "thread:a:1"
 

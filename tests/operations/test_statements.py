@@ -16,7 +16,8 @@ from streams.domain.events import AccountClock, Tick
 from streams.domain.fold import fold
 from streams.domain.history import Folded, History
 from streams.operations.statements import Statements, in_line, residents_of
-from tests.operations.made import CUSTOMER, NOW, ORDER, facts, matters, order, pipeline, retry, run
+from tests.identity.made import CUSTOMER, NOW, ORDER, facts, matters, order, pipeline, run
+from tests.operations.made import retry
 
 
 @pytest.fixture

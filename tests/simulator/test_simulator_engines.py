@@ -1,7 +1,7 @@
 """The simulator against real engines: what it publishes lies in Kafka, and its questions fit ClickHouse's views."""
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -22,8 +22,8 @@ from streams.delivery.dead_letters import dead_record
 from streams.domain.events import DeadLetter, Event, Place
 from streams.domain.ids import is_provisional, provisional
 from streams.errors import BadInput
-from streams.rows import COLUMNS, row_of
 from streams.settings import Settings
+from tests.clickhouse.made import store
 from tests.simulator.folded import fold_market
 from tests.simulator.market_runs import START, market_run
 
@@ -69,12 +69,7 @@ def test_compare_finds_no_difference_in_a_whole_and_right_database(settings: Set
     events = [planned.body for planned in run if isinstance(planned.body, Event) and not planned.refused]
     migrate(settings)
     with connect(settings) as client:
-        rows = defaultdict(list)
-        for entry in (*events, *folded.statements(), *places, *letters):
-            row = row_of(entry)
-            rows[row.table].append(row.values)
-        for table, stored in rows.items():
-            client.insert(table, stored, column_names=COLUMNS[table])
+        store(client, [*events, *folded.statements(), *places, *letters])
 
         def query(statement: str) -> list[tuple[Any, ...]]:
             return [tuple(row) for row in client.query(statement).result_rows]
