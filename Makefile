@@ -43,7 +43,7 @@ simulation: $(INSTALLED)  ## The pipeline over a simulated Kafka, faults at ever
 chaos: $(INSTALLED)  ## Kill, freeze, cut, poison; then compare with the fold of the sources (SEED=7 or ROUNDS=100, SECONDS=60)
 	@$(BIN)/python -m tests.chaos $(if $(filter command line environment,$(origin SEED)),--seed $(SEED),--rounds $(or $(ROUNDS),1)) $(if $(filter command line environment,$(origin SECONDS)),--seconds $(SECONDS))
 
-chaos-long: $(INSTALLED)  ## Long faults, full disks, whole data sets in every order: about an hour
+chaos-long: $(INSTALLED)  ## Long faults, sleepers, full disks, whole data sets in every order: about an hour
 	$(BIN)/pytest -m long -o timeout=7200 -rs -s
 
 check-data: data-given $(INSTALLED)  ## Import real data sets whole, compare every figure with the reference (DATA=folder)

@@ -15,13 +15,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams import codec
+from streams.delivery.names import topic_name
 from streams.domain import events
 from streams.domain.admission import MAX_EVENT_BYTES
 from streams.domain.events import ReadThrough, SourcePosition
 from streams.errors import BadInput, Refused, Transient
 from streams.partitions import partition_of
 from streams.settings import Settings
-from streams.topics import full_name
 
 SOURCES = frozenset(event.NAME for event in get_args(events.SourceEvent))
 """Topics that correlate reads, by their nouns. Only positions in these say how far an account has been taken in."""
@@ -154,7 +154,7 @@ class Publisher:
         await self.flush()
 
     def _find_topic(self, noun: str) -> tuple[str, int]:
-        topic = full_name(noun, self._settings.namespace)
+        topic = topic_name(self._settings.namespace, noun)
         partitions = self._metadata.partitions_for_topic(topic)
         if not partitions:
             raise Refused(f"the topic {topic} does not exist: create the topics with `aftersales topics apply`")

@@ -106,7 +106,7 @@ def _event_id(value: bytes) -> str | None:
 
 
 async def read_all(settings: Settings, nouns: Sequence[str]) -> AsyncIterator[Any]:
-    """Committed records of these topics from the beginning to their present ends; aiokafka's ConsumerRecords."""
+    """Committed records of these topics from the beginning to their present ends, as consumers give them."""
     topics = read_topics(settings.partitions)
     places = [
         TopicPartition(topic_name(settings.namespace, noun), partition)

@@ -229,7 +229,7 @@ class Clock:
         new = sorted(set(self._references) - self._sent)
         entries = [codec.encode(self._references[key]) for key in new]
         now = self._reading()
-        entries.append(codec.encode(self._heard.tick(now)))
+        entries.append(codec.encode(self._heard.tick(now, self._settings.archive_after)))
         async with self._producer.transaction():
             waiting = [
                 await self._producer.send(self._timeline, entry, key=b"", partition=partition)

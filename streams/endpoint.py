@@ -25,7 +25,7 @@ HEAD_BYTES = 8 << 10
 PATIENCE_S = 5.0
 """Longest wait for a request to be whole, and for its answer to be taken."""
 CONNECTIONS = 16
-"""At once; further ones are closed without an answer."""
+"""At once; for a further one the oldest is closed, so that nobody is kept out by those who say nothing."""
 
 
 @asynccontextmanager
@@ -70,21 +70,24 @@ class _Endpoint:
     ) -> None:
         self._authorization = f"bearer {token}".encode() if token else b""
         self._registry, self._readiness, self._look = registry, readiness, look
-        self._connections = 0
+        self._connections: dict[asyncio.StreamWriter, None] = {}
+        """The oldest first."""
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read a request, write its answer, close."""
-        self._connections += 1
+        if len(self._connections) >= CONNECTIONS:
+            oldest = next(iter(self._connections))
+            del self._connections[oldest]
+            oldest.transport.abort()
+        self._connections[writer] = None
         try:
-            if self._connections > CONNECTIONS:
-                return
             async with asyncio.timeout(PATIENCE_S):
                 writer.write(await self._answer(await reader.readuntil(b"\r\n\r\n")))
                 await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             log.debug("a request was not answered: %r", error)
         finally:
-            self._connections -= 1
+            self._connections.pop(writer, None)
             writer.close()
 
     async def _answer(self, head: bytes) -> bytes:
@@ -101,9 +104,14 @@ class _Endpoint:
             return _response(HTTPStatus.NOT_FOUND, "there are /metrics and /healthz\n")
         if not self._is_allowed(fields):
             return _response(HTTPStatus.UNAUTHORIZED, "metrics_token is not in the header Authorization: Bearer …\n")
-        if self._look is not None:
-            await self._look()
-        return _response(HTTPStatus.OK, generate_latest(self._registry).decode(), CONTENT_TYPE_PLAIN_0_0_4)
+        try:
+            if self._look is not None:
+                await self._look()
+            metrics = generate_latest(self._registry).decode()
+        except Exception:  # of whatever kind: whoever asks is told, and the work that is measured goes on
+            log.exception("the metrics can't be read")
+            return _response(HTTPStatus.INTERNAL_SERVER_ERROR, "the metrics can't be read: see the log\n")
+        return _response(HTTPStatus.OK, metrics, CONTENT_TYPE_PLAIN_0_0_4)
 
     def _is_allowed(self, fields: list[bytes]) -> bool:
         if not self._authorization:

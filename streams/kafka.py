@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import KafkaError
 
 from streams.delivery.agent import Record
@@ -114,11 +116,42 @@ async def count_unread(consumer: Any, positions: Mapping[Any, int]) -> dict[str,
     return unread
 
 
-def records_of(noun: str, found: Iterable[Any]) -> Iterator[Record]:
-    """Records of the topic that steps call `noun`, as aiokafka reads them, in the form that steps take."""
+class Read(msgspec.Struct, frozen=True, gc=False):
+    """A record as consumers give it: of aiokafka's ConsumerRecord what is of use, made in a third of the time."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    """Milliseconds since 1970."""
+    timestamp_type: int
+    """0: of the producer; 1: of the broker."""
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+def _read(_: Any, place: Any, found: Any) -> Read:
+    return Read(
+        place.topic,
+        place.partition,
+        found.offset,
+        found.timestamp,
+        found.timestamp_type,
+        found.key,
+        found.value,
+        tuple(found.headers),
+    )
+
+
+# aiokafka has no word for it; it is pinned exactly.
+PartitionRecords._consumer_record = _read
+
+
+def records_of(noun: str, found: Iterable[Read]) -> Iterator[Record]:
+    """Records of the topic that steps call `noun`, as consumers read them, in the form that steps take."""
     for record in found:
-        key, value = record.key or b"", record.value or b""
-        yield Record(noun, record.partition, record.offset, key, value, tuple(record.headers))
+        yield Record(noun, record.partition, record.offset, record.key or b"", record.value or b"", record.headers)
 
 
 def member_id(consumer: Any) -> str:

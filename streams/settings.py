@@ -90,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, Meta(ge=0, le=MAX_ARCHIVE_DAYS, description=f"a whole number of days from 0 to {MAX_ARCHIVE_DAYS}")
     ] = 400
     """A matter in which nothing runs is archived when nothing has come for so long: its events leave the state, which
-    only knows them again. 0: never. The timeline is kept for 400 days."""
+    only knows them again. 0: never. The clock says so with each tick. The timeline is kept for 400 days."""
     pseudonym_key: str = ""
     """Secret key of customer pseudonyms (HMAC-SHA256), at least `KEY_BYTES`, never rotated; or a file with it:"""
     pseudonym_key_file: str = ""
@@ -289,6 +289,8 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
         settings = msgspec.convert(known, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(_explain(str(error), known)) from None
+    # Out of a file it may come with the end of its line, which no header can carry.
+    settings = msgspec.structs.replace(settings, metrics_token=settings.metrics_token.strip())
     _check_together(settings)
     return settings
 

@@ -172,11 +172,6 @@ def read_topics(partitions: int = 0) -> dict[str, Topic]:
     }
 
 
-def full_name(noun: str, namespace: str) -> str:
-    """Name in Kafka of the topic called `noun`."""
-    return topic_name(namespace, noun)
-
-
 async def check(settings: Settings) -> Report:
     """Compare a broker with the file; changes nothing. Raises Refused when the broker can't be asked."""
     return await apply(settings, dry_run=True)
@@ -189,7 +184,7 @@ async def apply(settings: Settings, *, dry_run: bool) -> Report:
     split in two ways are worse than missing ones. Configurations that the file does not speak of stay as they are.
     Raises Refused when no broker answers within `kafka.CONNECT_S`, does not let us in, or refuses a change.
     """
-    topics = {full_name(topic.noun, settings.namespace): topic for topic in read_topics(settings.partitions).values()}
+    topics = {topic_name(settings.namespace, topic.noun): topic for topic in read_topics(settings.partitions).values()}
     async with _connect(settings) as admin:
         found = now = compare(topics, await describe(admin, topics), settings.replication_factor)
         for _ in range(LOOKS):
@@ -220,7 +215,7 @@ async def refuse_losses(
     Returns those that are there. Raises Refused, naming what mends it, for one that is missing, or that is in the file
     and has another number of partitions, another cleanup policy or a shorter retention.
     """
-    wanted = {full_name(noun, settings.namespace): noun for noun in nouns}
+    wanted = {topic_name(settings.namespace, noun): noun for noun in nouns}
     described = await describe(admin, [*wanted, *others], [CLEANUP, *RETENTION])
     if missing := sorted(wanted.keys() - described):
         raise Refused(f"topics are missing: {', '.join(missing)}; create them with `aftersales topics apply`")

@@ -10,7 +10,7 @@ from streams.settings import Settings
 def _triage(settings: Settings) -> Agent[Any]:
     from streams.agents import triage
 
-    return triage.AGENT
+    return triage.agent()
 
 
 def _correlate(settings: Settings) -> Agent[Any]:
@@ -22,7 +22,7 @@ def _correlate(settings: Settings) -> Agent[Any]:
 def _casework(settings: Settings) -> Agent[Any]:
     from streams.agents import casework
 
-    return casework.agent(settings.generation, settings.archive_after)
+    return casework.agent(settings.generation)
 
 
 AGENTS: Mapping[str, Callable[[Settings], Agent[Any]]] = {

@@ -13,6 +13,7 @@ from streams.domain.events import SourceEvent
 from streams.domain.facts import FactState, MatterFact, TimerFact, TimerKey, TimerState
 from streams.domain.fold import FOLD_VERSION, fold
 from streams.domain.history import Events, FactKey, Horizon, References, add_event
+from streams.domain.ids import RANKS, kind_of
 from streams.domain.reference import SHIPPED
 
 Word: TypeAlias = tuple[datetime, str, str]
@@ -106,13 +107,23 @@ def _links(event: SourceEvent) -> Iterable[tuple[str, str]]:
 
 
 def _customers(events: Iterable[SourceEvent], following: Mapping[str, str]) -> dict[str, str]:
-    """Of each id that anybody has said it of, the customer: the nearest word wins, then the newest."""
-    best: dict[str, tuple[int, Word]] = {}
+    """Of each id whose customer is known, the customer: the newest that it said itself, else the only one that the
+    nearest of what follows it name. An id passes on one customer, or none.
+    """
+    words: dict[str, Word] = {}
+    ids: set[str] = set()
     for event in events:
+        ids.update((event.about, *event.followers))
         if event.customer:
-            id: str | None = event.about
-            nearness, word = 0, (event.event_at, event.event_id, event.customer)
-            while id is not None:
-                best[id] = max(best.get(id, (nearness, word)), (nearness, word))
-                id, nearness = following.get(id), nearness - 1
-    return {id: customer for id, (_, (_, _, customer)) in best.items()}
+            word = (event.event_at, event.event_id, event.customer)
+            words[event.about] = max(words.get(event.about, word), word)
+    known = {id: (0, customer) for id, (_, _, customer) in words.items()}
+    # The lowest first: what follows an id has said all that it knows by then.
+    for id in sorted(ids | {*following.values()}, key=lambda id: -RANKS[kind_of(id)]):
+        if id not in known:
+            heard = {known[lower] for lower, higher in following.items() if higher == id and lower in known}
+            nearest = {(near, customer) for near, customer in heard if near == max(heard)[0]}
+            if len(nearest) == 1:
+                ((near, customer),) = nearest
+                known[id] = near - 1, customer
+    return {id: customer for id, (_, customer) in known.items()}

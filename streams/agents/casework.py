@@ -7,7 +7,7 @@ The rules are in `streams.domain.fold`, the protocol of moves in `streams.domain
 
 import struct
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeAlias, get_args
 
 import lz4.block
@@ -72,10 +72,10 @@ def place_key(customer: str, head: str) -> bytes:
 
 
 class Casework:
-    """The agent for one generation of facts. `archive_after`: see `streams.domain.matter.state`."""
+    """The agent for one generation of facts."""
 
-    def __init__(self, generation: str, archive_after: timedelta | None = None) -> None:
-        self.generation, self.archive_after = generation, archive_after
+    def __init__(self, generation: str) -> None:
+        self.generation = generation
 
     # ---- decisions
 
@@ -98,17 +98,15 @@ class Casework:
         raise BadInput("wrong_record", f"a {entry.NAME} on a timeline")
 
     def wake(self, due: Due, key: bytes, state: State[Value]) -> Effects[Value]:
-        """The account `due.clock` has been heard up to `due.at`: state what that changes in one matter. By the clock of
-        ticks, a matter is archived.
+        """The account `due.clock` has been heard up to `due.at`: state what that changes in one matter. By the clock
+        `ARCHIVE` it is archived.
         """
         before, references = _clocks(state), _references(state)
-        if due.clock == matters.NOW:
+        if due.clock == matters.ARCHIVE:
             matter, sends = self._catch_up(_matter(state, key), before, references)
-            # Looked at anew: the rules and the setting may be others than when it was last touched.
-            if all(clock == matters.NOW for clock, _ in matter.wakes):
-                at = matters.archives_at(matter, self.archive_after)
-                is_due = at is not None and to_micros(at) <= due.at
-                matter = matters.archive(matter) if is_due else matters.await_archive(matter, at)
+            # By new rules a timer may run in it.
+            if all(clock == matters.ARCHIVE for clock, _ in matter.wakes):
+                matter = matters.archive(matter)
             return Effects(changes={key: Kept(matter=matter)}, sends=sends)
         clocks = before.at(due.clock, from_micros(due.at))
         matter, sends = self._catch_up(_matter(state, key), before, references)
@@ -132,7 +130,11 @@ class Casework:
                 [],
             )
         if isinstance(entry, Move):
-            matter, shipments = _apply_move(_matter(state, place_key(_customer_of(subject), entry.matter)), entry)
+            key = place_key(_customer_of(subject), entry.matter)
+            matter, shipments = _apply_move(_matter(state, key), entry)
+            if not matter.residents:  # what the rules failed on has left
+                left = None if matter.empty else Kept(matter=matter)
+                return Effects(changes={key: left}, sends=_shipments(shipments))
             return self._set_aside(matter, "fold_failed", detail, _shipments(shipments))
         if isinstance(entry, Retry | Recall):
             matter = _matter(state, place_key(_customer_of(subject), entry.matter))
@@ -204,7 +206,7 @@ class Casework:
         def run(history: History) -> Folded:
             return fold(history, references, clocks.horizon)
 
-        matter, statements = matters.state(matter, run, FOLD_VERSION, self.generation, cause, self.archive_after)
+        matter, statements = matters.state(matter, run, FOLD_VERSION, self.generation, cause)
         return matter, _facts(statements)
 
     def _set_aside(self, matter: Matter, reason: str, detail: str, sends: list[Send]) -> Effects[Value]:
@@ -213,12 +215,9 @@ class Casework:
         return Effects(changes={key: Kept(matter=matter)}, sends=[*sends, *_facts(statements)])
 
 
-def agent(generation: str, archive_after: timedelta | None = None) -> Agent[Value]:
-    """The declaration of casework that writes facts of `generation`.
-
-    A matter in which nothing runs is archived when nothing came for `archive_after`; None: it never is.
-    """
-    casework = Casework(generation, archive_after)
+def agent(generation: str) -> Agent[Value]:
+    """The declaration of casework that writes facts of `generation`."""
+    casework = Casework(generation)
     return Agent(
         name="casework",
         inputs=("timeline",),
@@ -249,7 +248,9 @@ def _tick(tick: Tick, clocks: Clocks) -> Effects[Value]:
         for account, horizon in after.horizons.items()
         if horizon != clocks.horizons.get(account)
     }
-    return Effects(changes={CLOCKS_KEY: after}, advance=advance | {matters.NOW: to_micros(tick.now)})
+    if tick.archive_until is not None:
+        advance[matters.ARCHIVE] = to_micros(tick.archive_until)
+    return Effects(changes={CLOCKS_KEY: after}, advance=advance)
 
 
 def _horizon(account: AccountClock, now: datetime) -> datetime:

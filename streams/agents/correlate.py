@@ -44,13 +44,12 @@ def sends_of(outputs: list[identity.Output]) -> list[Send]:
     """What ids say, as records."""
     sends = []
     for output in outputs:
-        match output:
-            case identity.ToId(id, message):
-                sends.append(Send("place_message", id.encode(), codec.encode(message)))
-            case identity.ToCustomer(customer, move):
-                sends.append(Send("timeline", customer.encode(), codec.encode(move)))
-            case identity.Settled(place):
-                sends.append(Send("place", place.id.encode(), codec.encode(place)))
+        if isinstance(output, identity.ToId):
+            sends.append(Send("place_message", output.id.encode(), codec.encode(output.message)))
+        elif isinstance(output, identity.ToCustomer):
+            sends.append(Send("timeline", output.customer.encode(), codec.encode(output.move)))
+        else:
+            sends.append(Send("place", output.place.id.encode(), codec.encode(output.place)))
     return sends
 
 

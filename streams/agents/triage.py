@@ -1,7 +1,8 @@
 """Triage: says what a text is about, as a new event beside the message. For now: its language. No state.
 
-The model is py3langid (a naive Bayes over byte n-grams, 97 languages, on numpy alone); it is read at the first text,
-so that only this process pays for it.
+The model is py3langid (a naive Bayes over byte n-grams, 97 languages, on numpy alone). A worker reads it before it
+joins its group, and nobody else does: it takes most of a second, and on a busy machine longer than a group waits for a
+member that says nothing.
 """
 
 from functools import cache
@@ -58,3 +59,9 @@ def decide(record: Record, state: State[None]) -> Effects[None]:
 
 
 AGENT: Agent[None] = Agent(name="triage", inputs=("message_text",), outputs=("classification",), decide=decide)
+
+
+def agent() -> Agent[None]:
+    """The step, ready to work: its model has been read."""
+    _model()
+    return AGENT

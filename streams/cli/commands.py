@@ -375,6 +375,8 @@ def matter_recall(
     A matter in which nothing runs is archived when nothing has come for `archive_after_days`; news of it is refused as
     `too_late`. After this command, `aftersales dlq replay --reason too_late` brings the news in. May be repeated.
 
+    Exit status 1 when casework refuses a past, which lacks something, sets the matter aside, or does not answer.
+
     For example:
 
         aftersales matter recall order:amazon-de:302-0000001-0000001

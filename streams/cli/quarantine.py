@@ -35,7 +35,7 @@ def retry(settings: Settings, matters: Sequence[str], *, every: bool, dry_run: b
     """
     if every == bool(matters):
         raise Refused("name the matters to be retried, or all of them with --all: see `aftersales quarantine list`")
-    there = _asides(settings)
+    there = set_aside(settings)
     chosen = [aside for aside in there if every or aside.matter in matters]
     if unknown := sorted(set(matters) - {aside.matter for aside in chosen}):
         raise Refused(f"{', '.join(unknown)}: not in quarantine; `aftersales quarantine list` names those that are")
@@ -55,7 +55,7 @@ async def _retry(settings: Settings, chosen: Sequence[Aside]) -> int:
     if not await is_answered(settings, behind):
         return 1
     places = {(aside.customer, aside.matter) for aside in chosen}
-    left = [aside for aside in _asides(settings) if (aside.customer, aside.matter) in places]
+    left = [aside for aside in set_aside(settings) if (aside.customer, aside.matter) in places]
     print(f"lifted: {len(chosen) - len(left):,}")
     if left:
         print(f"still set aside: {len(left):,}")
@@ -75,7 +75,7 @@ async def is_answered(settings: Settings, behind: Mapping[TopicPartition, int]) 
     return False
 
 
-def _asides(settings: Settings) -> list[Aside]:
+def set_aside(settings: Settings) -> list[Aside]:
     """The matters in quarantine where they lie, which may no longer be where their ids belong."""
     _, rows = ask(
         settings,

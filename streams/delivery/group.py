@@ -15,9 +15,10 @@ Must not know what the agent does.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -33,14 +34,14 @@ from streams.delivery.task import LIMITS, Commit, Task
 from streams.delivery.transactions import Transactions
 from streams.delivery.watch import Watch
 from streams.errors import Transient
-from streams.kafka import Clients, connect_admin, count_unread, member_id, records_of, subscribe
+from streams.kafka import Clients, Read, connect_admin, count_unread, member_id, records_of, subscribe
 from streams.metrics import Holding, StepMetrics
 from streams.settings import Settings
 from streams.timepieces import MACHINE, Timepieces
 
 log = logging.getLogger(__name__)
 
-Fetched: TypeAlias = Mapping[TopicPartition, list[ConsumerRecord]]
+Fetched: TypeAlias = Mapping[TopicPartition, list[Read]]
 Phase: TypeAlias = Literal["join", "rebalance", "restore", "work", "stop"]
 
 FETCH_WAIT_MS = 50
@@ -102,6 +103,7 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         self.consumer: Any = None
         self._fail, self._on_phase = fail, on_phase
         self._admin: Any = None
+        self._assigning: asyncio.Future[None] | None = None
         self._opening: asyncio.Future[None] | None = None
         self._restored = self._unrestored = 0
         self._membership = Membership()
@@ -148,7 +150,7 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         """Finish commits under way, leave the group. What is left after `patience_s`, the next owner's fence ends."""
         self._enter("stop")
         self.metrics.look_at(self.agent.name, None)
-        await asyncio.wait([asyncio.ensure_future(self._pause())], timeout=patience_s)
+        await asyncio.wait([asyncio.ensure_future(self._settle())], timeout=patience_s)
         stops = [owned.transactions.stop() for owned in self.tasks.values()]
         if self.consumer is not None:
             stops.append(self.consumer.stop())
@@ -167,7 +169,16 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Called after each rebalance."""
-        await asyncio.wait([self.guard(self._assign([*assigned]))])
+        if self.phase == "stop":
+            return  # what was assigned is given back unread
+        self._assigning = self.guard(self._assign([*assigned]))
+        await asyncio.wait([self._assigning])
+
+    async def _settle(self) -> None:
+        """Return when nothing is taken over or read any more."""
+        if self._assigning is not None:
+            await asyncio.wait([self._assigning])
+        await self._pause()
 
     async def _pause(self) -> None:
         if self._opening is not None:
@@ -186,6 +197,8 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         await asyncio.gather(*(owned.transactions.fence() for owned in new))
         self.watch.end(f"{self.name}: join")
         self.watch.end(f"{self.name}: rebalance")
+        if self.phase == "stop":
+            return  # told to stop meanwhile: what was fenced holds nothing open
         # In the background, for a long restore must not hold up the next rebalance.
         self._opening = self.guard(self._open())
 
@@ -245,9 +258,9 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
                     self._unrestored -= len(records)
                 unread = {tp for tp in unread if await reader.position(tp) < ends[tp]}
             self._unrestored = 0  # markers of transactions and what was compacted were no records
+            go_on = partial(self.watch.begin, f"{self.name}: restore")
             for tp in tps:
-                self.watch.begin(f"{self.name}: restore")
-                await check_state(self.agent, tp, entries[tp.partition], reader, ends[tp])
+                await check_state(self.agent, tp, entries[tp.partition], reader, ends[tp], go_on)
         finally:
             await reader.stop()
         return entries
@@ -285,7 +298,7 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         return starts
 
     def _enter(self, phase: Phase) -> None:
-        if phase != self.phase:
+        if phase != self.phase and self.phase != "stop":
             self.phase = phase
             self._on_phase()
 

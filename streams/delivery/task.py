@@ -29,6 +29,9 @@ DUES_PER_KEY = 10_000
 """Due instants of one key worked off for one record; more are taken for an endless loop."""
 RECORD_BYTES = 4_000_000
 """Largest key and value, of state or sent. Topics take batches of 8 MiB (`streams.topics`; changelogs likewise)."""
+KEPT_BYTES = 256 << 10
+"""Of keys and encoded values, after which what was decoded before them is forgotten: up to twice as much is kept, and
+what one commit touches. Decoded, a matter takes about six times its encoded bytes."""
 STALE_DUES = 1000
 """Outdated heap entries kept, beside as many as there are live ones, before the heaps are rebuilt."""
 
@@ -96,7 +99,8 @@ class Task(Generic[T]):
         self.agent, self.partition, self.entries, self.positions = agent, partition, entries, dict(positions)
         self._encode_dead_letter, self._limits, self._is_late = encode_dead_letter, limits, is_late
         self._outputs = frozenset([*agent.outputs, DEAD_LETTER])
-        self._draft = _Draft(agent, entries)
+        self._kept: _Kept[T] = _Kept()
+        self._draft = _Draft(agent, entries, self._kept)
         self._uncommitted: Commit | None = None
         self._dues = _Dues(agent, entries)
 
@@ -122,18 +126,19 @@ class Task(Generic[T]):
             raise RuntimeError("a task that failed is to be dropped: its memory is not what was committed")
         reached: dict[str, int] = {}
         for record in records:
-            worked: dict[bytes, int] = {}
             effects = self._decide(record)
-            # Decided anew once nothing is due before it: its changes rest on what the dues have left, so that it
-            # makes no difference whether there was a crash between two slices.
-            while effects.advance and self._next_due(effects.advance) is not None:
-                yield from self._work_off_all(effects.advance, worked, reached)
-                effects = self._decide(record)
+            if effects.advance:
+                worked: dict[bytes, int] = {}
+                # Decided anew once nothing is due before it: its changes rest on what the dues have left, so that it
+                # makes no difference whether there was a crash between two slices.
+                while effects.advance and self._next_due(effects.advance) is not None:
+                    yield from self._work_off_all(effects.advance, worked, reached)
+                    effects = self._decide(record)
             self._take(effects)
-            read = self._draft.read
-            read[record.topic] = read.get(record.topic, 0) + 1
-            self._draft.records += 1
-            reached[record.topic] = record.offset + 1
+            draft, topic = self._draft, record.topic
+            draft.read[topic] = draft.read.get(topic, 0) + 1
+            draft.records += 1
+            reached[topic] = record.offset + 1
             if self._is_full():
                 yield from self._commit(reached)
         yield from self._commit(reached if positions is None else {**reached, **positions})
@@ -148,7 +153,8 @@ class Task(Generic[T]):
             else:
                 self.entries[key] = entry
         self.positions.update(commit.positions)
-        self._draft, self._uncommitted = _Draft(self.agent, self.entries), None
+        self._kept.add(self._draft.values, self.entries)
+        self._draft, self._uncommitted = _Draft(self.agent, self.entries, self._kept), None
         self._dues.compact(self.entries)
 
     def _commit(self, reached: Mapping[str, int]) -> Iterator[Commit]:
@@ -202,14 +208,15 @@ class Task(Generic[T]):
         return effects
 
     def _take(self, effects: Effects[T]) -> None:
-        draft = self._draft
+        draft, outputs, weight = self._draft, self._outputs, 0
         for send in effects.sends:
-            if send.topic not in self._outputs:
+            if send.topic not in outputs:
                 raise RuntimeError(f"agent {self.agent.name} sent to {send.topic}, which is not among its outputs")
             size = len(send.key) + len(send.value)
             if size > RECORD_BYTES:
                 raise self._too_large(f"for {send.topic}", size, send.key)
-            draft.weight += size
+            weight += size
+        draft.weight += weight
         draft.sends += effects.sends
         draft.change(effects.changes)
 
@@ -281,15 +288,40 @@ class Size(NamedTuple):
 _MARK = itemgetter(0)
 
 
+class _Kept(Generic[T]):
+    """Decoded values of entries as committed, those used last: what was touched is often touched again.
+
+    Two generations: one grows, and when it is full it takes the place of the other.
+    """
+
+    def __init__(self) -> None:
+        self._recent: dict[bytes, T | None] = {}
+        self._former: dict[bytes, T | None] = {}
+        self._bytes = 0
+
+    def get(self, key: bytes) -> T | None:
+        """The value of an entry that is there; None: it is not kept."""
+        value = self._recent.get(key)
+        return self._former.get(key) if value is None else value
+
+    def add(self, values: Mapping[bytes, T | None], entries: Mapping[bytes, bytes]) -> None:
+        """Take in what a commit used, changed or not; `entries` as it left them."""
+        self._recent.update(values)
+        self._bytes += sum(len(key) + len(entries.get(key, b"")) for key in values)
+        if self._bytes > KEPT_BYTES:
+            self._recent, self._former, self._bytes = {}, self._recent, 0
+
+
 class _Draft(Generic[T]):
     """The state as the decisions of one commit see it: what they changed, over the committed entries.
 
     A key is decoded at most once, and encoded once unless a due instant needs to be seen in between.
     """
 
-    def __init__(self, agent: Agent[T], entries: Mapping[bytes, bytes]) -> None:
-        self._agent, self._entries = agent, entries
-        self._values: dict[bytes, T | None] = {}
+    def __init__(self, agent: Agent[T], entries: Mapping[bytes, bytes], kept: _Kept[T]) -> None:
+        self._agent, self._entries, self._kept = agent, entries, kept
+        self.values: dict[bytes, T | None] = {}
+        """What was used so far."""
         self._unencoded: dict[bytes, T | None] = {}
         self._encoded: tuple[T | None, bytes | None] = None, None
         self.changes: dict[bytes, bytes | None] = {}
@@ -304,13 +336,16 @@ class _Draft(Generic[T]):
 
     def get(self, key: bytes, /) -> T | None:
         """The value of `key`, or None."""
-        if key in self._values:
-            return self._values[key]
+        if key in self.values:
+            return self.values[key]
         entry = self._entries.get(key)
         if entry is None or self._agent.decode is None:
             return None
         self.weight += len(entry)
-        value = self._values[key] = self._agent.decode(entry)
+        value = self._kept.get(key)
+        if value is None:
+            value = self._agent.decode(entry)
+        self.values[key] = value
         return value
 
     def entry(self, key: bytes) -> bytes | None:
@@ -320,7 +355,7 @@ class _Draft(Generic[T]):
     def change(self, changes: Mapping[bytes, T | None]) -> None:
         """Take in new values."""
         for key, value in changes.items():
-            self._values[key] = self._unencoded[key] = value
+            self.values[key] = self._unencoded[key] = value
 
     def encode(self, value: T | None) -> bytes | None:
         """The last answer is kept: a due instant's new value is looked at before it is taken."""

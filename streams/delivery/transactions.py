@@ -4,7 +4,8 @@ Must not know how a commit came about, nor who reads it.
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from aiokafka import TopicPartition
 from aiokafka.errors import InvalidProducerIdMapping, InvalidTxnState, KafkaError, ProducerFenced
@@ -17,7 +18,7 @@ from streams.partitions import partition_of
 from streams.settings import Settings
 from streams.topics import MAX_MESSAGE_BYTES
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
 BATCH_BYTES = 512 << 10
 """Size at which a producer batch is full; a larger record is a batch of its own."""
@@ -35,6 +36,8 @@ class Transactions:
         self._namespace, self._timeout_s = settings.namespace, settings.transaction_timeout_s
         self._group, self._partition = names.group_name(self._namespace, agent), partition
         self._changelog = names.changelog_name(self._namespace, agent)
+        self._topics: dict[str, tuple[str, int]] = {}
+        """By noun: full name and number of partitions, as they were when first written to."""
         self._producer = clients.producer(
             client_id=settings.worker_name,
             transactional_id=names.transactional_id(self._namespace, agent, partition),
@@ -95,44 +98,49 @@ class Transactions:
 
     async def _write_records(self, commit: Commit) -> None:
         """Pack records into ready batches, much cheaper than a `send` for each, and await the brokers."""
-        topics = {send.topic: names.topic_name(self._namespace, send.topic) for send in commit.sends}
-        counts = {topic: len(await self._producer.partitions_for(name)) for topic, name in topics.items()}
-        batches = _Batches(self._producer)
+        for noun in {send.topic for send in commit.sends} - self._topics.keys():
+            name = names.topic_name(self._namespace, noun)
+            self._topics[noun] = name, len(await self._producer.partitions_for(name))
+        batches, topics = Batches(self._producer.create_batch), self._topics
         for send in commit.sends:
-            partition = send.partition
-            if partition is None:
-                partition = partition_of(send.key, counts[send.topic])
-            batches.add(topics[send.topic], partition, send.key, send.value, send.headers)
+            topic, count = topics[send.topic]
+            partition = partition_of(send.key, count) if send.partition is None else send.partition
+            batches.add((topic, partition), send.key, send.value, send.headers)
         for key, entry in commit.changes.items():
-            batches.add(self._changelog, self._partition, key, entry)
-        await batches.send()
-
-
-class _Batches:
-    """Records packed by partition, in order."""
-
-    def __init__(self, producer: Any) -> None:
-        self._producer = producer
-        self._filling: dict[tuple[str, int], Any] = {}
-        self._full: list[tuple[str, int, Any]] = []
-
-    def add(self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers = ()) -> None:
-        """Append a record."""
-        place = topic, partition
-        # A list, for an empty tuple makes a record that can't be read.
-        fields = list(headers)
-        batch = self._filling.get(place)
-        if batch is not None:
-            if batch.append(key=key, value=value, timestamp=None, headers=fields) is not None:
-                return
-            self._full.append((*place, batch))
-        batch = self._filling[place] = self._producer.create_batch()
-        batch.append(key=key, value=value, timestamp=None, headers=fields)  # the first one always fits
-
-    async def send(self) -> None:
-        """Hand over all batches and wait until the brokers have them."""
-        acknowledgements = []
-        for topic, partition, batch in [*self._full, *((*place, batch) for place, batch in self._filling.items())]:
-            batch.close()
-            acknowledgements.append(await self._producer.send_batch(batch, topic, partition=partition))
+            batches.add((self._changelog, self._partition), key, entry)
+        acknowledgements = [
+            await self._producer.send_batch(batch, topic, partition=partition)
+            for (topic, partition), batch in batches.close()
+        ]
         await asyncio.gather(*acknowledgements)
+
+
+Place: TypeAlias = tuple[str, int]
+"""Full name of a topic, and partition."""
+
+
+class Batches:
+    """Records packed by partition, in order; `create_batch` is aiokafka's."""
+
+    def __init__(self, create_batch: Callable[[], Any]) -> None:
+        self._create_batch = create_batch
+        self._filling: dict[Place, Any] = {}
+        self._full: list[tuple[Place, Any]] = []
+
+    def add(self, place: Place, key: bytes, value: bytes | None, headers: Headers = ()) -> None:
+        """Append a record."""
+        batch = self._filling.get(place)
+        # Headers as a list, for an empty tuple makes a record that can't be read.
+        if batch is not None:
+            if batch.append(timestamp=None, key=key, value=value, headers=[*headers]) is not None:
+                return
+            self._full.append((place, batch))
+        batch = self._filling[place] = self._create_batch()
+        batch.append(timestamp=None, key=key, value=value, headers=[*headers])  # the first one always fits
+
+    def close(self) -> list[tuple[Place, Any]]:
+        """All batches, to each of which nothing is added any more; those of a partition in order."""
+        batches = [*self._full, *self._filling.items()]
+        for _, batch in batches:
+            batch.close()
+        return batches

@@ -5,6 +5,7 @@ started: see `group` for what takes their place. Must not know what the agents d
 """
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable, Sequence
@@ -181,10 +182,20 @@ class WorkerApp(faust.App):
         if busy := [f"{group.name}: {group.phase}" for group in self.groups if group.phase != "work"]:
             self.readiness.not_ready(", ".join(busy))
         else:
+            _settle()
             self.readiness.ready()
 
     async def _on_agent_error(self, agent: Any, error: BaseException) -> None:
         self.fail(error)
+
+
+def _settle() -> None:
+    """Let the garbage collector pass by what is there now, program and state: it stays, and to look at all of it again
+    and again takes time that grows with the state. What became garbage since the last time is collected first.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 async def _take_turns(turns: Any) -> None:

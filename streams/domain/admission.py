@@ -50,19 +50,17 @@ def check_event(event: Event, size: int) -> None:
     ):
         if len(value) * 4 > most and len(value.encode()) > most:
             raise BadInput("too_long", f"{name} of {len(value)} characters; at most {most} bytes are allowed")
-    ids.check_id(event.about, ABOUT.get(event.NAME, SUBJECTS))
+    about = ids.check_id(event.about, ABOUT.get(event.NAME, SUBJECTS))
     if event.customer:
         ids.check_id(event.customer, CUSTOMERS)
     if event.leader:
-        _check_link(event.about, event.leader)
+        _check_link(about, ids.check_id(event.leader, SUBJECTS))
     for follower in event.followers:
-        _check_link(follower, event.about)
+        _check_link(ids.check_id(follower, SUBJECTS), about)
     _check_instants(event)
 
 
 def _check_link(lower: str, higher: str) -> None:
-    ids.check_id(lower, SUBJECTS)
-    ids.check_id(higher, SUBJECTS)
     if not ids.may_follow(lower, higher):
         raise BadInput("wrong_leader", f"{lower} can't follow {higher}: only an id of a higher kind can lead")
 

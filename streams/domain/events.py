@@ -227,6 +227,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
 
     now: datetime
     accounts: tuple[AccountClock, ...] = ()
+    archive_until: datetime | None = None
 
 
 class ResponseTargets(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -5,7 +5,7 @@ so that all that was heard stands on a timeline before the tick that says so.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 import msgspec
@@ -45,9 +45,13 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
                 waiting[account] = tuple(still)
         return Heard(accounts=accounts, waiting=waiting)
 
-    def tick(self, now: datetime) -> Tick:
-        """The tick of an instant."""
-        return Tick(now=now, accounts=tuple(self.accounts[name] for name in sorted(self.accounts)))
+    def tick(self, now: datetime, archive_after: timedelta | None = None) -> Tick:
+        """The tick of an instant, at which matters are archived when nothing came for `archive_after` (None: none)."""
+        return Tick(
+            now=now,
+            accounts=tuple(self.accounts[name] for name in sorted(self.accounts)),
+            archive_until=None if archive_after is None else now - archive_after,
+        )
 
 
 def is_passed(announcement: ReadThrough, passed: Positions) -> bool:

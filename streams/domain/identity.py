@@ -23,12 +23,18 @@ Said: TypeAlias = tuple[datetime, str]
 """Event time and id of the event that taught something: the newest wins, whatever came first."""
 
 
-class Evidence(msgspec.Struct, frozen=True, array_like=True, order=True):
-    """What is known of an id's customer, and how well: the nearer word wins, and of equally near ones the newest."""
+class Word(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """What an id says of its own customer: the newest holds."""
+
+    said: Said
+    customer: str
+
+
+class Evidence(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of an id's customer, and how well: the nearer word wins."""
 
     nearness: int
     """0: its own word; -1: the word of an id that follows it; -2: of one that follows that one; and so on."""
-    said: Said
     customer: str
 
 
@@ -41,9 +47,9 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     customer: str
     matter: str
-    word: Evidence | None = None
+    word: Word | None = None
     heard: dict[str, Evidence] = {}
-    """By follower, the best it knows; empty as soon as there is a word of its own, which is nearer."""
+    """By follower, what it knows; empty as soon as there is a word of its own, which is nearer."""
     leader: str | None = None
     link: Said | None = None
     followers: tuple[str, ...] = ()
@@ -52,8 +58,15 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     @property
     def evidence(self) -> Evidence | None:
-        """The best that is known of its customer; None: nothing."""
-        return self.word or max(self.heard.values(), default=None)
+        """What is known of its customer; None: nothing, or equally near words name several.
+
+        Were one of these chosen, by whatever order, an id could be moved by each of its followers with all others.
+        """
+        if self.word is not None:
+            return Evidence(0, self.word.customer)
+        nearest = max((known.nearness for known in self.heard.values()), default=0)
+        named = {known.customer for known in self.heard.values() if known.nearness == nearest}
+        return Evidence(nearest, *named) if len(named) == 1 else None
 
 
 class ToId(NamedTuple):
@@ -92,7 +105,7 @@ def hear_event(identity: Identity | None, event: Event) -> tuple[Identity, list[
     actor = _Actor(event.about, identity or unplaced(event.about))
     said = event.event_at, event.event_id
     if event.customer:
-        actor.say(Evidence(0, said, event.customer))
+        actor.say(Word(said, event.customer))
     actor.lead(event.followers, said)
     if event.leader:
         actor.follow(event.leader, said, None)
@@ -114,26 +127,27 @@ def hear_message(id: str, identity: Identity | None, message: PlaceMessage) -> t
             actor.leave(message.sender)
         case "told" if place:
             actor.told(message.sender, place)
-        case "learn" if message.customer and said:
-            actor.learn(message.sender, Evidence(message.nearness - 1, said, message.customer))
-        case "learn" if not message.customer:
-            actor.learn(message.sender, None)
+        case "learn":
+            known = Evidence(message.nearness - 1, message.customer) if message.customer else None
+            actor.learn(message.sender, known)
         case _:
             raise BadInput("wrong_place_message", f"{message.kind} from {message.sender} to {id} says too little")
     return actor.identity, actor.outputs
 
 
-def take_up(id: str, identity: Identity, place: Place | None) -> tuple[Identity, list[Output]]:
+def take_up(id: str, identity: Identity, place: Place | None, leaders: Iterable[str]) -> tuple[Identity, list[Output]]:
     """An identity that was made anew from events, at the place that it was last told to have; None: nothing was sent.
 
     What others may have missed is said again, so that wherever messages are still on their way, all ends as it should.
+    `leaders`: all that it may ever have followed. The events may be ahead of what it had been told when it was lost,
+    and then it never said that it left.
     """
     if place is not None:
         identity = msgspec.structs.replace(
             identity, customer=place.customer, matter=place.matter, moves=place.revision, used=True
         )
     actor = _Actor(id, identity)
-    actor.speak_up()
+    actor.speak_up(leaders)
     return actor.identity, actor.outputs
 
 
@@ -148,12 +162,12 @@ class _Actor:
     def place(self) -> tuple[str, str]:
         return self.identity.customer, self.identity.matter
 
-    def say(self, word: Evidence) -> None:
+    def say(self, word: Word) -> None:
         if self.identity.word is None or self.identity.word < word:
             self._know(word=word, heard={})
 
     def learn(self, follower: str, evidence: Evidence | None) -> None:
-        """The newest that a follower passed on is what it knows, even if that is less than before."""
+        """What a follower said last is what it knows, even if that is less than before."""
         if self.identity.word is None:
             others = {name: known for name, known in self.identity.heard.items() if name != follower}
             self._know(heard=others if evidence is None else {**others, follower: evidence})
@@ -201,8 +215,11 @@ class _Actor:
             self._set(used=True)
             self._publish_place()
 
-    def speak_up(self) -> None:
-        """Say where it is and what it knows, as if for the first time."""
+    def speak_up(self, leaders: Iterable[str]) -> None:
+        """Say where it is and what it knows, as if for the first time; and to former leaders, that it left."""
+        for leader in leaders:
+            if leader != self.identity.leader:
+                self._say(leader, "leave")
         if self.identity.leader:
             self._say(self.identity.leader, "register")
             self._tell_leader_customer()
@@ -251,10 +268,7 @@ class _Actor:
         assert leader is not None
         message = PlaceMessage(kind="learn", sender=self.id)
         if evidence is not None:
-            said_at, said_by = evidence.said
-            message = msgspec.structs.replace(
-                message, customer=evidence.customer, said_at=said_at, said_by=said_by, nearness=evidence.nearness
-            )
+            message = msgspec.structs.replace(message, customer=evidence.customer, nearness=evidence.nearness)
         self.outputs.append(ToId(leader, message))
 
     def _say(self, id: str, kind: str, *, place: tuple[str, str] | None = None, said: Said | None = None) -> None:

@@ -6,9 +6,8 @@ protocol of moves, and why each rule is needed, stands in docs/identity.md.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import blake2b
-from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -17,7 +16,6 @@ from streams.domain.events import Move, SourceEvent
 from streams.domain.facts import FactState, MatterFact, MatterKey, QuarantineState, TimerFact, TimerKey, TimerState
 from streams.domain.history import Events, FactKey, Folded, History, Wake, add_event
 from streams.domain.ids import kind_of
-from streams.domain.instants import BEGINNING
 from streams.errors import BadInput
 
 MAX_EVENTS = 2_000
@@ -30,8 +28,8 @@ MAX_FACTS = 2_000
 """Of one matter. A fold that says more is taken for a failed one."""
 
 
-NOW = "\x00now"
-"""The clock of ticks: for what depends on no account."""
+ARCHIVE = "\x00archive"
+"""The clock of what is archived: a matter in which nothing runs, and since this instant nothing came."""
 HASH_BYTES = 8
 
 
@@ -70,6 +68,8 @@ class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
     more: what was stated last holds."""
     revisions: int = 0
     """Sum of the revisions of what was stated before."""
+    recalled_at: datetime | None = None
+    """When it was last brought back from the archive; None: never."""
 
 
 NOTHING_PAST = Past()
@@ -111,11 +111,10 @@ class Matter(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fals
     residents: dict[str, Resident] = {}
     fold_version: int = 0
     wakes: tuple[tuple[str, datetime], ...] = ()
-    """Per account, the next instant at which a fact changes by time alone."""
+    """Per account, the next instant at which a fact changes by time alone; in a matter without, by the clock `ARCHIVE`,
+    when something last came."""
     quarantine: Quarantine | None = None
     quarantine_revisions: int = 0
-    recalled_at: datetime = BEGINNING
-    """When it was last brought back from the archive."""
 
     @property
     def empty(self) -> bool:
@@ -279,6 +278,7 @@ def _unite(here: Past, arriving: Past) -> Past:
         here.dropped + arriving.dropped,
         b"".join(sorted(archived)),
         here.revisions + arriving.revisions,
+        max(filter(None, (here.recalled_at, arriving.recalled_at)), default=None),
     )
 
 
@@ -303,16 +303,13 @@ def _with(matter: Matter, id: str, resident: Resident) -> Matter:
 # ---- what a matter states
 
 
-def state(
-    matter: Matter, fold: Fold, version: int, generation: str, cause: str, archive_after: timedelta | None = None
-) -> tuple[Matter, list[Statement]]:
+def state(matter: Matter, fold: Fold, version: int, generation: str, cause: str) -> tuple[Matter, list[Statement]]:
     """Fold the matter and state what differs from what was stated before. A silent matter states nothing.
 
-    `archive_after`: how long nothing must have come until a matter in which nothing runs is archived; None: never.
     Raises whatever the fold raises, OverflowError when it says too much: the caller sets the matter aside.
     """
     if matter.silent:
-        return msgspec.structs.replace(matter, wakes=()), []
+        return (msgspec.structs.replace(matter, wakes=()) if matter.wakes else matter), []
     folded = fold(matter.history)
     wakes = _next(folded.wakes)
     if len(folded.facts) > MAX_FACTS:
@@ -330,21 +327,21 @@ def state(
             past = msgspec.structs.replace(resident.past, stated=stated)
             residents[id] = msgspec.structs.replace(resident, past=past)
             statements += new
-    changed = msgspec.structs.replace(matter, residents=residents, fold_version=version, wakes=wakes)
-    return changed if wakes else await_archive(changed, archives_at(changed, archive_after)), statements
+    wakes = wakes or archive_wakes(matter)
+    return msgspec.structs.replace(matter, residents=residents, fold_version=version, wakes=wakes), statements
 
 
-def archives_at(matter: Matter, archive_after: timedelta | None) -> datetime | None:
-    """When a matter in which nothing runs is to be archived, if nothing comes; None: never, or it is already."""
-    came_at = [event.ingested_at for event in chain.from_iterable(matter.history.values())]
-    if archive_after is None or not came_at:
-        return None
-    return max(*came_at, matter.recalled_at) + archive_after
-
-
-def await_archive(matter: Matter, at: datetime | None) -> Matter:
-    """The matter, to be looked at for archiving; `at` None: not any more."""
-    return msgspec.structs.replace(matter, wakes=() if at is None else ((NOW, at),))
+def archive_wakes(matter: Matter) -> tuple[tuple[str, datetime], ...]:
+    """Those of a matter in which nothing runs: none if all of it is archived already."""
+    last = None
+    for events in matter.history.values():
+        for event in events:
+            if last is None or event.ingested_at > last:
+                last = event.ingested_at
+    if last is None:
+        return ()
+    recalled_at = [known.past.recalled_at for known in matter.residents.values() if known.past.recalled_at is not None]
+    return ((ARCHIVE, max(last, *recalled_at) if recalled_at else last),)
 
 
 def archive(matter: Matter) -> Matter:
@@ -367,7 +364,7 @@ def _archived(past: Past) -> Past:
 def recall(matter: Matter, pasts: Mapping[str, Past], at: datetime) -> Matter:
     """Archived ids with their events and what was last stated of them. An id that is not archived stays as it is.
 
-    `at`: when that was asked for; from then on it counts when the matter is archived again.
+    `at`: when that was asked for; from then on it counts when they are archived again.
 
     Raises BadInput `incomplete_past` when events or statements are missing that an id had when it was archived.
     """
@@ -381,8 +378,9 @@ def recall(matter: Matter, pasts: Mapping[str, Past], at: datetime) -> Matter:
             raise BadInput("incomplete_past", f"of {id} more was stated than these {len(past.stated)} facts say")
         if archived:
             here = msgspec.structs.replace(resident.past, archived=b"", revisions=0)
-            residents[id] = msgspec.structs.replace(resident, past=_unite(here, past))
-    return msgspec.structs.replace(matter, residents=residents, recalled_at=at)
+            past = msgspec.structs.replace(_unite(here, past), recalled_at=at)
+            residents[id] = msgspec.structs.replace(resident, past=past)
+    return msgspec.structs.replace(matter, residents=residents)
 
 
 def _hash(event: SourceEvent) -> bytes:
@@ -411,8 +409,6 @@ def _difference(
     cause: str,
 ) -> tuple[tuple[Stated, ...], list[Statement]]:
     """The new list of what was stated of an id, and what has to be said to get there."""
-    if said == {last.key: last.state for last in stated if not last.withdrawn}:
-        return stated, []
     changes: list[Stated] = []
     kept: list[Stated] = []
     for last in stated:
@@ -426,9 +422,13 @@ def _difference(
         kept.append(now)
         if now is not last:
             changes.append(now)
-    new = [Stated(key, 1, False, value) for key, value in said.items()]
-    changes += new
-    return (*kept, *new), [_statement(id, change, version, generation, cause) for change in changes]
+    if said:
+        new = [Stated(key, 1, False, value) for key, value in said.items()]
+        kept += new
+        changes += new
+    if not changes:
+        return stated, []
+    return tuple(kept), [_statement(id, change, version, generation, cause) for change in changes]
 
 
 def _statement(id: str, stated: Stated, version: int, generation: str, cause: str) -> Statement:

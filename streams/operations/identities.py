@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from streams import codec
 from streams.agents import correlate
 from streams.agents.correlate import sends_of
 from streams.delivery.agent import Record, Send
 from streams.delivery.task import Task
-from streams.domain.events import Place, PlaceMessage
+from streams.domain.events import Event, Place, PlaceMessage
 from streams.domain.identity import Identity, take_up
 from streams.partitions import partition_of
 
@@ -37,6 +38,8 @@ class Correlation:
         ]
         self._waiting: list[deque[Record]] = [deque() for _ in range(partitions)]
         self._messages = 0
+        self._leaders: dict[str, tuple[str, ...]] = {}
+        """By id, all that it ever followed, in whatever order it was told."""
 
     def take(self, partition: int, records: Iterable[Record]) -> None:
         """Work off source records of one partition, and all that ids have to say because of them."""
@@ -53,7 +56,7 @@ class Correlation:
         assert decode is not None
         for key, entry in self._tasks[partition].entries.items():
             id = key.decode()
-            identity, outputs = take_up(id, decode(entry), places.get(id))
+            identity, outputs = take_up(id, decode(entry), places.get(id), self._leaders.get(id, ()))
             yield TakenUp(key, encode(identity), sends_of(outputs))
 
     def _work_off(self, partition: int, records: Iterable[Record]) -> None:
@@ -67,3 +70,13 @@ class Correlation:
                     self._waiting[addressed].append(
                         Record(send.topic, addressed, self._messages, send.key, send.value, send.headers)
                     )
+                elif send.topic == "timeline" and isinstance(entry := codec.decode(send.value), Event):
+                    self._note_links(entry)
+
+    def _note_links(self, event: Event) -> None:
+        """Those of an event that was let in."""
+        links = [(event.about, event.leader)] if event.leader else []
+        for id, leader in [*links, *((follower, event.about) for follower in event.followers)]:
+            known = self._leaders.get(id, ())
+            if leader not in known:
+                self._leaders[id] = *known, leader

@@ -9,14 +9,14 @@ What becomes of a letter is decided in `letters`.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+from aiokafka.errors import KafkaError, ProducerFenced
 
 from streams import kafka
 from streams.delivery.agent import Record, Send
@@ -60,11 +60,7 @@ async def replay(
         if writer is not None:
             await writer.start()
         async with Reader(settings) as reader:
-            stored = await _read_letters(reader, settings, choice)
-            check_choice(choice, stored.reasons, topics)
-            for letter in stored.brought_back:
-                report.add(letter, Route("brought back before"))
-            opened = stored.opened
+            opened = await _read_letters(reader, settings, choice, topics, report)
             done = 0
             tell(done, len(opened))
             async for chunk in _chunks(reader, settings, opened, topics):
@@ -80,41 +76,57 @@ async def replay(
     return report
 
 
-class Letters(NamedTuple):
-    """What stands on the topic of dead letters."""
+async def _read_letters(
+    reader: Reader, settings: Settings, choice: Choice, topics: Mapping[str, Topic], report: Report
+) -> list[Letter]:
+    """The letters that are meant and open, by where they came from; what was brought back before is reported.
 
-    opened: list[Letter]
-    """Those that are meant, by where they came from."""
-    brought_back: list[Letter]
-    """Those that are meant and were brought back by earlier runs."""
-    reasons: set[str]
-    """Of all letters."""
-
-
-async def _read_letters(reader: Reader, settings: Settings, choice: Choice) -> Letters:
-    meant: dict[str, Letter] = {}
-    marked: set[str] = set()
-    reasons: set[str] = set()
-    places = reader.places(topic_name(settings.namespace, DEAD_LETTER))
-    for place, (begin, end) in (await reader.spans(places)).items():
-        async for records in reader.read(place, begin, end):
-            for record in records:
-                match decoded(record.value):
-                    case DeadLetter() as entry:
-                        letter = letter_of(entry)
-                        reasons.add(letter.reason)
-                        if choice.takes(letter):
-                            meant[letter.id] = letter
-                    case DeadLetterReplay() as entry:
-                        marked.add(entry.dead_letter_id)
-            if len(meant) > MAX_LETTERS:
-                raise Refused(f"more than {MAX_LETTERS:,} dead letters at once: choose by --reason, --agent or --topic")
-    order = sorted(meant.values(), key=lambda letter: (letter.topic or "", letter.partition, letter.offset, letter.id))
-    return Letters(
-        [letter for letter in order if letter.id not in marked],
-        [letter for letter in order if letter.id in marked],
-        reasons,
+    Raises Refused for a choice that can't be right, or means too many.
+    """
+    spans = await reader.spans(reader.places(topic_name(settings.namespace, DEAD_LETTER)))
+    letters = Letters(choice, report)
+    # Twice: a mark lies behind its letter, and letters that are marked must not be held until it is found.
+    for take in (letters.take_mark, letters.take_letter):
+        for place, (begin, end) in spans.items():
+            async for records in reader.read(place, begin, end):
+                for record in records:
+                    take(decoded(record.value))
+    check_choice(choice, letters.reasons, topics)
+    return sorted(
+        letters.opened.values(), key=lambda letter: (letter.topic or "", letter.partition, letter.offset, letter.id)
     )
+
+
+class Letters:
+    """What stands on the topic of dead letters. All marks are to be taken in before the first letter."""
+
+    def __init__(self, choice: Choice, report: Report) -> None:
+        self._choice, self._report = choice, report
+        self._marked: set[str] = set()
+        self.opened: dict[str, Letter] = {}
+        """Those that are meant."""
+        self.reasons: set[str] = set()
+        """Of all letters."""
+
+    def take_mark(self, entry: Any) -> None:
+        """What is no mark is passed over."""
+        if isinstance(entry, DeadLetterReplay):
+            self._marked.add(entry.dead_letter_id)
+
+    def take_letter(self, entry: Any) -> None:
+        """What is no letter is passed over. Raises Refused at the bound."""
+        if not isinstance(entry, DeadLetter):
+            return
+        letter = letter_of(entry)
+        self.reasons.add(letter.reason)
+        if not self._choice.takes(letter):
+            return
+        if letter.id in self._marked:
+            self._report.add(letter, Route("brought back before"))
+            return
+        self.opened[letter.id] = letter
+        if len(self.opened) > MAX_LETTERS:
+            raise Refused(f"more than {MAX_LETTERS:,} dead letters at once: choose by --reason, --agent or --topic")
 
 
 Chunk: TypeAlias = list[tuple[Letter, Route]]
@@ -197,9 +209,17 @@ class Writer:
         await kafka.start(self._producer, self._settings)
 
     async def write(self, sends: Sequence[Send]) -> None:
-        """All of it, or nothing."""
+        """All of it, or nothing. A chunk that was begun is ended before the command is, so that nobody waits for it."""
         if not sends:
             return
+        writing = asyncio.ensure_future(self._write(sends))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:  # stopped by a person
+            await _within(STOP_S, writing)
+            raise
+
+    async def _write(self, sends: Sequence[Send]) -> None:
         try:
             async with asyncio.timeout(self._settings.transaction_timeout_s):
                 await self._producer.begin_transaction()
@@ -222,18 +242,14 @@ class Writer:
                 f"Kafka at {self._settings.bootstrap_servers} does not take what is brought back ({error!r}): run the "
                 "command again, it goes on where it was"
             ) from error
-        except asyncio.CancelledError:
-            # Stopped by a person: readers need not wait until Kafka ends what was begun.
-            await _within(STOP_S, self._producer.abort_transaction())
-            raise
 
     async def stop(self) -> None:
         """Close the connections; a transaction that is open is left to Kafka, or to the next run's fence."""
         await _within(STOP_S, self._producer.stop())
 
 
-async def _within(seconds: float, ending: Coroutine[Any, Any, None]) -> None:
+async def _within(seconds: float, ending: Awaitable[None]) -> None:
     """What should be done before the process ends, if Kafka still answers."""
-    with suppress(TimeoutError, KafkaError, IllegalOperation):
+    with suppress(TimeoutError, KafkaError, Refused, Transient):
         async with asyncio.timeout(seconds):
             await ending

@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams import codec, kafka
+from streams.delivery.dead_letters import DEAD_LETTER
 from streams.delivery.names import group_name, topic_name
 from streams.domain.events import Recall, Retry
 from streams.errors import Transient
@@ -37,13 +38,28 @@ async def ask(
 ) -> dict[TopicPartition, int]:
     """Ask for each matter, as `write` does. Asked twice, the second entry finds nothing to do."""
     now = timepieces.now()
-    return await write(
-        settings, [(aside.customer, Retry(matter=aside.matter, asked_at=now, by=by)) for aside in asides]
+    return behind(
+        await write(settings, [(aside.customer, Retry(matter=aside.matter, asked_at=now, by=by)) for aside in asides])
     )
 
 
-async def write(settings: Settings, entries: Iterable[tuple[str, Retry | Recall]]) -> dict[TopicPartition, int]:
-    """Write entries on the timelines of customers; returns the position behind them, of each timeline partition.
+class Written(NamedTuple):
+    """Where an entry stands."""
+
+    place: TopicPartition
+    offset: int
+
+
+def behind(entries: Iterable[Written]) -> dict[TopicPartition, int]:
+    """The position behind all of them, of each timeline partition."""
+    positions: dict[TopicPartition, int] = {}
+    for place, offset in entries:
+        positions[place] = max(positions.get(place, 0), offset + 1)
+    return positions
+
+
+async def write(settings: Settings, entries: Iterable[tuple[str, Retry | Recall]]) -> list[Written]:
+    """Write entries on the timelines of customers; returns where each of them stands.
 
     Raises Refused when Kafka can't be reached, Transient when it stops answering: some may have been written then.
     """
@@ -66,26 +82,26 @@ async def write(settings: Settings, entries: Iterable[tuple[str, Retry | Recall]
         ) from error
     finally:
         await producer.stop()
-    behind: dict[TopicPartition, int] = {}
-    for record in written:
-        place = TopicPartition(record.topic, record.partition)
-        behind[place] = max(behind.get(place, 0), record.offset + 1)
-    return behind
+    return [Written(TopicPartition(record.topic, record.partition), record.offset) for record in written]
 
 
 async def wait_until_answered(settings: Settings, behind: Mapping[TopicPartition, int], patience_s: float) -> bool:
-    """Return True when casework has read up to `behind` and the sink has stored what it stated of it; False when that
-    takes longer than `patience_s`.
+    """Return True when casework has read up to `behind` and the sink has stored what it stated and refused of it; False
+    when that takes longer than `patience_s`.
     """
-    facts = topic_name(settings.namespace, "matter_fact")
+    answers = [topic_name(settings.namespace, noun) for noun in ("matter_fact", DEAD_LETTER)]
     admin = await kafka.connect_admin(settings, "aftersales-quarantine-retry")
     consumer = kafka.Cluster(settings).consumer(enable_auto_commit=False)
     try:
         await kafka.start(consumer, settings)
         async with asyncio.timeout(patience_s):
             await _wait_for(admin, group_name(settings.namespace, "casework"), behind)
-            (topic,) = [topic for topic in await admin.describe_topics() if topic["topic"] == facts]
-            places = [TopicPartition(facts, partition) for partition in range(len(topic["partitions"]))]
+            places = [
+                TopicPartition(topic["topic"], partition)
+                for topic in await admin.describe_topics()
+                if topic["topic"] in answers
+                for partition in range(len(topic["partitions"]))
+            ]
             await _wait_for(admin, group_name(settings.namespace, "sink"), await consumer.end_offsets(places))
     except TimeoutError:
         return False

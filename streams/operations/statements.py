@@ -14,7 +14,7 @@ from streams.agents import casework
 from streams.agents.casework import CLOCKS_KEY, Clocks, Kept
 from streams.domain.facts import MatterFact, MatterKey, QuarantineState, TimerFact, TimerKey
 from streams.domain.fold import FOLD_VERSION
-from streams.domain.matter import Matter, Past, Quarantine, Resident, Stated
+from streams.domain.matter import Matter, Past, Quarantine, Resident, Stated, archive_wakes
 
 K = TypeVar("K")
 Key: TypeAlias = TimerKey | MatterKey
@@ -127,7 +127,8 @@ def _with_quarantine(matter: Matter, last: Last | None, heard: Iterable[tuple[st
         if not last.stated.withdrawn and isinstance(last.stated.state, QuarantineState):
             quarantine, wakes = Quarantine(last.stated.state.reason, last.stated.state.detail), ()
     if matter.quarantine is not None and quarantine is None:
-        # Today's rules fail where former ones did not: the next tick wakes it, and then it is set aside and says so.
+        # Today's rules fail where former ones did not: it is set aside and says so when one of its accounts is next
+        # heard of, or an event comes. An account that nobody has announced is not waited for.
         accounts = {event.account for events in matter.history.values() for event in events}
-        wakes = tuple(sorted((account, at) for account, at in heard if account in accounts))
+        wakes = tuple(sorted((account, at) for account, at in heard if account in accounts)) or archive_wakes(matter)
     return msgspec.structs.replace(matter, quarantine=quarantine, quarantine_revisions=revisions, wakes=wakes)

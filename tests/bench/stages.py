@@ -5,8 +5,8 @@ input is the simulated market, record by record, with a tick after each batch, s
 
 A round first runs the stages as they are and takes the CPU time of each as a whole. Then it calls again, step by step,
 what they called: the same functions with the same arguments. What these do not account for is `delivery`, the task's
-own bookkeeping. `kafka` packs and unpacks batches with the client's own code; sockets are apart, and so is the model
-that tells languages. Figures are microseconds of CPU per event of the timeline.
+own bookkeeping. `kafka` packs and unpacks batches as delivery does; sockets are apart, and so is the model that tells
+languages. Figures are microseconds of CPU per event of the timeline.
 
 The **pure fold** is one fold of a matter's history whenever casework makes one: per event, and per due instant.
 """
@@ -36,10 +36,11 @@ from streams import codec, partitions, rows
 from streams.agents import casework, correlate, triage
 from streams.delivery.agent import Agent, Record, Send
 from streams.delivery.task import Task
-from streams.delivery.transactions import BATCH_BYTES
+from streams.delivery.transactions import BATCH_BYTES, Batches
 from streams.domain import identity
 from streams.domain import matter as matters
 from streams.domain.events import AccountClock, Event, MessageText, Tick
+from streams.kafka import records_of
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 ORDERS_PER_DAY = 40.0
@@ -104,12 +105,16 @@ class Stages:
         records = self._records(sends)
         sent: list[Send] = []
         self.read[stage] += sends
+        changes: list[Mapping[bytes, bytes | None]] = []
         start = time.process_time()
         for commit in task.process(records):
             sent += commit.sends
-            self.written[stage] += (Send("changelog", key, entry or b"") for key, entry in commit.changes.items())
+            changes.append(commit.changes)
             task.apply(commit)
         self.spent_s[stage] += time.process_time() - start
+        self.written[stage] += (
+            Send("changelog", key, entry or b"", partition=0) for kept in changes for key, entry in kept.items()
+        )
         self.written[stage] += sent
         return sent
 
@@ -241,24 +246,13 @@ def _again(calls: Iterable[Call]) -> float:
 
 
 def pack(sends: Iterable[Send]) -> list[bytes]:
-    """Records as batches of a client, by topic and partition."""
+    """Records as batches of a producer, by topic and partition."""
     partitions._hash.cache_clear()
-    filling: dict[tuple[str, int], Any] = {}
-    full: list[Any] = []
+    batches = Batches(lambda: BatchBuilder(BATCH_BYTES, 0, is_transactional=1))
     for send in sends:
-        place = send.topic, partitions.partition_of(send.key, PARTITIONS)
-        fields = {"key": send.key, "value": send.value, "timestamp": None, "headers": list(send.headers)}
-        batch = filling.get(place)
-        if batch is None or batch.append(**fields) is None:
-            if batch is not None:
-                full.append(batch)
-            batch = filling[place] = BatchBuilder(BATCH_BYTES, 0, is_transactional=1)
-            batch.append(**fields)
-    built = []
-    for batch in [*full, *filling.values()]:
-        batch.close()
-        built.append(bytes(batch._build()))
-    return built
+        partition = partitions.partition_of(send.key, PARTITIONS) if send.partition is None else send.partition
+        batches.add((send.topic, partition), send.key, send.value, send.headers)
+    return [bytes(batch._build()) for _, batch in batches.close()]
 
 
 def unpack(batches: Iterable[bytes]) -> int:
@@ -266,9 +260,7 @@ def unpack(batches: Iterable[bytes]) -> int:
     count = 0
     for batch in batches:
         found = PartitionRecords(TopicPartition("t", 0), MemoryRecords(batch), [], 0, None, None, True, READ_COMMITTED)
-        for record in found:
-            Record(record.topic, record.partition, record.offset, record.key, record.value, tuple(record.headers))
-            count += 1
+        count += sum(1 for _ in records_of("t", found))
     return count
 
 

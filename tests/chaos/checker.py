@@ -27,6 +27,7 @@ from streams.domain.instants import BEGINNING
 from streams.domain.matter import Matter
 from streams.domain.reference import SHIPPED
 from streams.errors import BadInput
+from streams.rows import COLUMNS
 from tests.clickhouse.made import store
 from tests.end_to_end.failing_worker import UNLUCKY, WHY
 from tests.end_to_end.pipeline import Outcome, Pipeline, differences
@@ -36,6 +37,8 @@ SHOWN = 5
 """Examples of each kind of difference."""
 AHEAD = timedelta(seconds=6)
 """A clock that is wrong by up to 5 s may tick."""
+BEHIND = timedelta(seconds=15)
+"""A clock on a busy machine may be late; one that has stopped is later."""
 EXPECTED_DATABASE = "expected"
 
 Origin: TypeAlias = tuple[str, int, int]
@@ -50,6 +53,8 @@ class Sources(NamedTuple):
     """As often as they were published."""
     refused: dict[Origin, str]
     """Records that can't be processed, and the reason."""
+    last_at: datetime
+    """When the last one was published."""
 
 
 class Checked(NamedTuple):
@@ -78,7 +83,7 @@ def check(pipeline: Pipeline, acknowledged: Iterable[str]) -> Checked:
     found = [
         *_lost("acknowledged and on no topic", acknowledged, (e.event_id for e in [*sources.events, *_texts(texts)])),
         *_audited(pipeline),
-        *check_ticks(timeline),
+        *check_ticks(timeline, sources.last_at),
         *check_facts(told, newest),
         *check_places(told, places),
         *check_letters(refused, letters),
@@ -98,7 +103,9 @@ def read_sources(pipeline: Pipeline) -> Sources:
     """All records of the source topics, judged one by one."""
     events: list[SourceEvent] = []
     refused: dict[Origin, str] = {}
+    last_at = BEGINNING
     for record in pipeline.read(*correlate.SOURCES):
+        last_at = max(last_at, _written_at(record))
         noun = _noun(pipeline, record.topic)
         try:
             entry = codec.decode(record.value)
@@ -112,7 +119,7 @@ def read_sources(pipeline: Pipeline) -> Sources:
         else:
             assert isinstance(entry, SourceEvent)
             events.append(entry)
-    return Sources(events, refused)
+    return Sources(events, refused, last_at)
 
 
 def read_time(timeline: Iterable[Any]) -> tuple[References, Tick]:
@@ -154,18 +161,26 @@ def _audited(pipeline: Pipeline) -> Iterator[str]:
     yield from _shown("revisions with holes, or used twice", audit.broken_revisions)
 
 
-def check_ticks(timeline: Iterable[Any]) -> Iterator[str]:
-    """The newest tick stands on every partition, and none is ahead of the time at which it was written."""
+def check_ticks(timeline: Iterable[Any], last_at: datetime) -> Iterator[str]:
+    """The newest tick stands on every partition, and none is ahead of the time at which it was written. The clock was
+    still ticking when the last event came.
+    """
     newest: dict[int, datetime] = {}
     ahead = []
     for record in timeline:
         if isinstance(tick := _decoded(record), Tick):
             newest[record.partition] = max(newest.get(record.partition, BEGINNING), tick.now)
-            if tick.now - datetime.fromtimestamp(record.timestamp / 1000, UTC) > AHEAD:
+            if tick.now - _written_at(record) > AHEAD:
                 ahead.append(f"{record.partition}@{record.offset} {tick.now}")
     if len(set(newest.values())) != 1:
         yield f"partitions of the timeline end with different ticks: {newest}"
     yield from _shown("ticks ahead of their time", ahead)
+    if not newest or max(newest.values()) < last_at - BEHIND:
+        yield f"the clock had stopped: the newest ticks are {newest}, the last event came at {last_at}"
+
+
+def _written_at(record: Any) -> datetime:
+    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
 
 
 def newest_statements(statements: Iterable[Statement]) -> dict[FactKey, Statement]:
@@ -313,10 +328,12 @@ def check_stored(
 
 
 def check_views(pipeline: Pipeline, told: Expected, sources: Sources, texts: Iterable[Any]) -> list[str]:
-    """Views of present facts and of KPIs show what they show of the expected facts, in a second database."""
+    """Views of present facts and of KPIs show what they show of the expected facts, in a second database; and what came
+    in is stored as it is stored there, to the last column.
+    """
     dsn = urlunsplit(urlsplit(pipeline.settings.clickhouse_dsn)._replace(path=f"/{EXPECTED_DATABASE}"))
     settings = msgspec.structs.replace(pipeline.settings, clickhouse_dsn=dsn)
-    found = pipeline.outcome()
+    found = {**pipeline.outcome(), **_rows(pipeline)}
     entries: list[Any] = [*sources.events, *_texts(texts), *told.statements(pipeline.settings.generation)]
     entries += [
         Place(id=id, customer=customer, matter=head, revision=0, provisional=is_provisional(customer))
@@ -325,8 +342,17 @@ def check_views(pipeline: Pipeline, told: Expected, sources: Sources, texts: Ite
     migrate(settings)
     with connect(settings) as client:
         store(client, entries)
-    expected: Outcome = Pipeline(pipeline.stack, settings).outcome()
-    return differences(found, expected)
+    second = Pipeline(pipeline.stack, settings)
+    return differences(found, {**second.outcome(), **_rows(second)})
+
+
+def _rows(pipeline: Pipeline) -> Outcome:
+    """The rows of what came in, each once."""
+    found = {}
+    for table in ("event", "message_text"):
+        rows = pipeline.ask(f"SELECT {', '.join(COLUMNS[table])} FROM {table} FINAL")
+        found[table] = COLUMNS[table], tuple(sorted(rows, key=repr))
+    return found
 
 
 # ---- words

@@ -12,10 +12,21 @@ WORKERS: Final[Mapping[str, int]] = {"correlate": 2, "casework": 3, "triage": 2,
 """How many there are of each at the beginning."""
 NAMES: Final = tuple(f"{worker}-{number}" for worker, count in WORKERS.items() for number in range(1, count + 1))
 STEPS: Final = tuple(name for name in NAMES if not name.startswith("clock"))
+FIRSTS: Final = ("correlate-1", "casework-1", "triage-1")
+"""The first worker of each step between two topics."""
 ENGINES: Final = ("kafka", "clickhouse")
 
-LINKS: Final = ("workers", "sink", "feeder", "clickhouse")
-"""Connections that can be disturbed: to Kafka of steps and clock, of the sink, of the feeder; sink to ClickHouse."""
+KAFKA_LINKS: Final = ("firsts", "others", "sink", "feeder")
+"""Connections to Kafka that can be disturbed: of the `FIRSTS`, of the other workers and the clock, of the sinks, of
+the feeder. Where the first ones alone are cut off, the others take over, and what was under way comes late.
+"""
+LINKS: Final = (*KAFKA_LINKS, "clickhouse")
+"""All connections that can be disturbed; the last one is that of the sinks to ClickHouse."""
+DISTURBED: Final[Sequence[Sequence[str]]] = (*((link,) for link in LINKS), KAFKA_LINKS)
+"""What is disturbed at once: one link, or Kafka for everybody."""
+
+UNSTORED: Final = ("sink", *ENGINES)
+"""Who may be killed between an insert and the commit of its positions."""
 
 POISONS: Final = ("no_avro", "unknown_schema", "cut_short", "huge", "on_timeline", "as_text", "unlucky")
 """`unlucky`: an event of a matter on which the rules fail; the others can't be read at all."""
@@ -31,14 +42,19 @@ Kind: TypeAlias = Literal[
     "silent",  # a link over which nothing comes for a while
     "cut",  # a link that breaks in the midst of answers
     "too_many_parts",  # ClickHouse says so
-    "kill_unstored",  # the sinks are killed between an insert and the commit of its positions
+    "kill_unstored",  # somebody is killed between an insert and the commit of its positions
     "poison",
     "jump",  # the machine's time, as the clock process sees it
     "rehome",  # an order changes its customer, and both owners are killed
 ]
 
+TRANSACTION_TIMEOUTS_S: Final = (8.0, 20.0)
+"""One of them holds in a round. Both are longer than a restart of the broker."""
 FREEZE_S: Final = (9.0, 12.0)
-"""Longer than both time-outs of a round, shorter than its deadlines: who wakes up goes on as if nothing had been."""
+"""Longer than the session time-out, shorter than deadlines: who wakes up goes on as if nothing had been. Of the two
+transaction time-outs it is beyond the shorter: the sleeper's own watch may end it before it asks. Within the longer one
+it goes on with its transaction, and must be refused by the broker.
+"""
 REFUSE_S: Final = (12.0, 20.0)
 SILENT_S: Final = (4.0, 12.0)
 SLOW_S: Final = (6.0, 12.0)
@@ -62,7 +78,7 @@ class Fault:
     """After the feed has begun."""
     kind: Kind
     target: str
-    """A worker, an engine, a link, a kind of poison; empty where the kind says it all."""
+    """A worker, all sinks, an engine, a link, a kind of poison; empty where the kind says it all."""
     lasts_s: float = 0.0
     detail: int = 0
     """What else is drawn for it: a seed, or the seconds by which the time jumps."""
@@ -81,12 +97,17 @@ class Plan:
     seconds: float
     """How long events come and things go wrong."""
     static_membership: bool
+    transaction_timeout_s: float
     faults: tuple[Fault, ...]
 
     def __str__(self) -> str:
         membership = "static" if self.static_membership else "dynamic"
         return "\n".join(
-            (f"seed {self.seed}, {self.seconds:g} s, {membership} membership", *(f"  {fault}" for fault in self.faults))
+            (
+                f"seed {self.seed}, {self.seconds:g} s, {membership} membership, transactions of at most "
+                f"{self.transaction_timeout_s:g} s",
+                *(f"  {fault}" for fault in self.faults),
+            )
         )
 
 
@@ -96,6 +117,7 @@ def draw(seed: int, seconds: float) -> Plan:
     acts = max(FEWEST_ACTS, round(seconds / SECONDS_PER_ACT))
     faults: list[Fault] = []
     static = randomness.random() < 0.5
+    transaction_timeout_s = randomness.choice(TRANSACTION_TIMEOUTS_S)
     names, weights = zip(*_ACTS, strict=True)
     for act in randomness.choices(names, weights, k=acts):
         at = randomness.uniform(QUIET_SHARE, 1 - QUIET_SHARE) * seconds
@@ -104,6 +126,7 @@ def draw(seed: int, seconds: float) -> Plan:
         seed=seed,
         seconds=seconds,
         static_membership=static,
+        transaction_timeout_s=transaction_timeout_s,
         faults=tuple(sorted(faults, key=lambda fault: (fault.at_s, fault.kind, fault.target))),
     )
 
@@ -160,8 +183,10 @@ def _disturb(randomness: Random, at: float, seconds: float) -> list[Fault]:
     kind: Kind = randomness.choice(("refuse", "slow", "silent", "cut"))
     bounds = {"refuse": REFUSE_S, "slow": SLOW_S, "silent": SILENT_S, "cut": CUT_S}[kind]
     lasts_s = _lasts(randomness, bounds, seconds)
-    detail = randomness.randrange(1 << 30)
-    return [Fault(at_s=at, kind=kind, target=randomness.choice(LINKS), lasts_s=lasts_s, detail=detail)]
+    return [
+        Fault(at_s=at, kind=kind, target=link, lasts_s=lasts_s, detail=randomness.randrange(1 << 30))
+        for link in randomness.choice(DISTURBED)
+    ]
 
 
 def _too_many_parts(randomness: Random, at: float, seconds: float) -> list[Fault]:
@@ -169,7 +194,7 @@ def _too_many_parts(randomness: Random, at: float, seconds: float) -> list[Fault
 
 
 def _kill_unstored(randomness: Random, at: float, seconds: float) -> list[Fault]:
-    return [Fault(at_s=at, kind="kill_unstored", target="sink")]
+    return [Fault(at_s=at, kind="kill_unstored", target=randomness.choice(UNSTORED))]
 
 
 def _poison(randomness: Random, at: float, seconds: float) -> list[Fault]:
@@ -198,7 +223,7 @@ _ACTS: Final[Sequence[tuple[Act, float]]] = (
     (_second_clock, 1),
     (_disturb, 6),
     (_too_many_parts, 1),
-    (_kill_unstored, 1),
+    (_kill_unstored, 2),
     (_poison, 2),
     (_jump, 1),
     (_rehome, 2),

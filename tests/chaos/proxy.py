@@ -128,15 +128,17 @@ async def _first(*works: Coroutine[Any, Any, None]) -> None:
 class Gate:
     """An HTTP server in front of ClickHouse, which listens on the port `target`.
 
-    `full`: inserts are answered with "too many parts" and do not get through. `holding`: they get through and are not
-    answered; `held` is set when there is one.
+    `full`: inserts are answered with "too many parts" and do not get through. From `hold` to `release` they get
+    through and are not answered; `held` is set when there is one.
     """
 
     def __init__(self) -> None:
         self.port = free_port()
         self.target = 0
-        self.full = self.holding = False
+        self.full = False
         self.held = asyncio.Event()
+        self._answers = asyncio.Event()
+        self._answers.set()
 
     async def __aenter__(self) -> Self:
         """Listen."""
@@ -153,6 +155,15 @@ class Gate:
     ) -> None:
         await self._runner.cleanup()
         await self._session.close()
+
+    def hold(self) -> None:
+        """Answer no insert from now on."""
+        self.held.clear()
+        self._answers.clear()
+
+    def release(self) -> None:
+        """Answer inserts, also those held."""
+        self._answers.set()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -172,9 +183,9 @@ class Gate:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()  # nobody gets it
-        if inserts and self.holding:
+        if inserts and not self._answers.is_set():
             self.held.set()
-            await asyncio.Event().wait()  # until the one who asked is gone
+            await self._answers.wait()
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in _OF_ONE_HOP}
         return web.Response(status=answer.status, headers=kept, body=content)
 

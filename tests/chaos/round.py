@@ -47,6 +47,7 @@ THREADS = 32
 """For what blocks: several workers may be waited for at once."""
 BROKEN_OFF = (Refused, Transient, TimeoutError, KafkaError, AssertionError, ExceptionGroup)
 TAKEN_OVER = re.compile(r"another (?:worker|clock) has taken over")
+LEFT_BEHIND = re.compile(rf"{TAKEN_OVER.pattern}|went on without this process")
 ENDS = re.compile(r"CRITICAL.*?: (.*)|^aftersales: (.*)", re.MULTILINE)
 
 
@@ -150,6 +151,12 @@ def _logged(file: Path) -> Iterator[None]:
 def why_ended(directory: Path) -> Counter[str]:
     """The last words of processes, and how often they were said, from the logs of a round."""
     return Counter(one or other for text in _logs(directory) for one, other in ENDS.findall(text))
+
+
+def left_behind(directory: Path) -> Counter[str]:
+    """How often each worker of a round was told that others have its work now."""
+    logs = (directory / "log").glob("*-*.log")
+    return Counter({log.stem: len(LEFT_BEHIND.findall(log.read_text(errors="replace"))) for log in logs})
 
 
 def _logs(directory: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from streams.settings import Settings
-from tests.chaos.plan import LINKS, WORKERS, Plan
+from tests.chaos.plan import FIRSTS, LINKS, WORKERS, Plan
 from tests.chaos.proxy import Gate, Relay
 from tests.end_to_end.pipeline import Pipeline
 from tests.engines import RunningStack
@@ -26,8 +26,6 @@ T = TypeVar("T")
 
 PARTITIONS = 6
 SESSION_TIMEOUT_S = 4.0
-TRANSACTION_TIMEOUT_S = 8.0
-"""Longer than a restart of the broker."""
 DEADLINE_S = 25.0
 ENTRIES = {"casework": "tests.end_to_end.failing_worker", "clock": "tests.chaos.clock_process"}
 
@@ -53,7 +51,7 @@ async def open_scene(plan: Plan, directory: Path) -> AsyncIterator[Scene]:
         session_timeout_s=SESSION_TIMEOUT_S,
         heartbeat_interval_s=0.5,
         rebalance_timeout_s=12.0,
-        transaction_timeout_s=TRANSACTION_TIMEOUT_S,
+        transaction_timeout_s=plan.transaction_timeout_s,
         deadline_s=DEADLINE_S,
     )
     async with AsyncExitStack() as exits:
@@ -66,11 +64,10 @@ async def open_scene(plan: Plan, directory: Path) -> AsyncIterator[Scene]:
             links[name].target = stack.stack.detour(name)
         gate.target = urlsplit(stack.settings.clickhouse_dsn).port or 0
         links["clickhouse"].target = gate.port
-        steps = over(stack.settings, kafka=links["workers"].port)
+        others, firsts = (over(stack.settings, kafka=links[name].port) for name in ("others", "firsts"))
         sink = over(stack.settings, kafka=links["sink"].port, clickhouse=links["clickhouse"].port)
-        pipeline = Pipeline(
-            stack, stack.settings, ENTRIES, counts=WORKERS, settings_of=dict.fromkeys(WORKERS, steps) | {"sink": sink}
-        )
+        settings_of = dict.fromkeys(WORKERS, others) | dict.fromkeys(FIRSTS, firsts) | {"sink": sink}
+        pipeline = Pipeline(stack, stack.settings, ENTRIES, counts=WORKERS, settings_of=settings_of)
         await apart(pipeline.prepare)
         feeder = over(stack.settings, kafka=links["feeder"].port)
         yield Scene(pipeline=pipeline, links=links, gate=gate, settings=stack.settings, feeder=feeder)

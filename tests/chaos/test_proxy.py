@@ -144,16 +144,18 @@ def test_a_full_clickhouse_takes_no_insert_and_answers_questions() -> None:
     run(work)
 
 
-def test_an_insert_that_is_held_gets_through_and_is_not_answered() -> None:
+def test_an_insert_that_is_held_gets_through_and_is_answered_when_it_is_released() -> None:
     async def work() -> None:
         async with gate_to_a_server() as (gate, got), aiohttp.ClientSession() as session:
-            gate.holding = True
+            gate.hold()
             asking = asyncio.create_task(
                 session.post(f"http://127.0.0.1:{gate.port}/", params={"query": INSERT}, data=b"rows").__aenter__()
             )
             await gate.held.wait()
             assert got == [INSERT]
-            assert not asking.done()
-            asking.cancel()
+            done, _ = await asyncio.wait([asking], timeout=NOTHING_S)
+            assert not done
+            gate.release()
+            assert await (await asking).text() == "done"
 
     run(work)

@@ -9,6 +9,7 @@ import pytest
 
 from streams import clickhouse
 from streams.codec import STATES
+from streams.domain.matter import EXCESSES
 from streams.embedded.ports import free_port
 from streams.errors import Refused
 from streams.rows import COLUMNS
@@ -55,6 +56,16 @@ def test_every_table_view_and_column_has_a_comment(client: Any) -> None:
     assert (
         ask(client, "SELECT table, name FROM system.columns WHERE database = currentDatabase() AND comment = ''") == []
     )
+
+
+def test_every_reason_of_a_quarantine_is_named_where_it_is_read(client: Any) -> None:
+    for table in ("quarantine", "quarantine_fact"):
+        ((comment,),) = ask(
+            client,
+            "SELECT comment FROM system.columns WHERE database = currentDatabase() AND name = 'reason'"
+            f" AND table = '{table}'",
+        )
+        assert all(f"`{reason}`" in comment for reason in EXCESSES | {"fold_failed"})
 
 
 def test_tables_have_the_columns_that_the_sink_writes(client: Any) -> None:

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from connectors.files import run_import
 from connectors.publisher import RECORD_BYTES, Publisher
 from streams import codec, topics
+from streams.delivery.names import topic_name
 from streams.domain.events import Cursor, ReadThrough
 from streams.errors import BadInput, Refused, Transient
 from streams.partitions import partition_of
@@ -40,7 +41,7 @@ def read(settings: Settings, noun: str) -> list[Any]:
     """All records of a topic, as they lie: (partition, offset, key, entry)."""
 
     async def read_all() -> list[Any]:
-        name = topics.full_name(noun, settings.namespace)
+        name = topic_name(settings.namespace, noun)
         async with AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap_servers, auto_offset_reset="earliest"
         ) as consumer:

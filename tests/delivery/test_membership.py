@@ -1,6 +1,9 @@
 """When a process gives up on a group that goes on without it."""
 
+from streams.agents import triage
 from streams.delivery.membership import LOST_TIMES, LOST_WITHIN_S, Membership
+from streams.settings import Settings
+from streams.workers import AGENTS
 
 
 def after(*joins: tuple[str, float]) -> Membership:
@@ -31,3 +34,9 @@ def test_losing_it_again_and_again_is_hopeless() -> None:
 
 def test_losses_far_apart_are_none_to_give_up_for() -> None:
     assert not after(*((f"m{n}", n * LOST_WITHIN_S) for n in range(20))).is_hopeless
+
+
+def test_triage_has_read_its_model_before_it_joins_its_group() -> None:
+    triage._model.cache_clear()
+    AGENTS["triage"](Settings())
+    assert triage._model.cache_info().currsize == 1

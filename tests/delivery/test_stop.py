@@ -17,11 +17,11 @@ from connectors.publisher import Publisher
 from streams import codec
 from streams.cli.children import environment
 from streams.clickhouse import connect, migrate
-from streams.delivery.names import changelog_name, group_name
+from streams.delivery.names import changelog_name, group_name, topic_name
 from streams.domain.events import Message, MessageText
 from streams.embedded.ports import free_port
 from streams.settings import Settings
-from streams.topics import apply, full_name, read_topics
+from streams.topics import apply, read_topics
 from tests.clickhouse.made import envelope
 from tests.delivery.broker import admin_of, until
 from tests.metrics.scrape import Answer, scrape
@@ -124,7 +124,7 @@ async def publish(settings: Settings) -> None:
 
 
 def places(settings: Settings, nouns: Sequence[str], changelog: str | None = None) -> list[TopicPartition]:
-    names = [full_name(noun, settings.namespace) for noun in nouns]
+    names = [topic_name(settings.namespace, noun) for noun in nouns]
     if changelog is not None:
         names.append(changelog_name(settings.namespace, changelog))
     return [TopicPartition(name, partition) for name in names for partition in range(PARTITIONS)]

@@ -98,8 +98,8 @@ def test_a_value_that_stays_the_same_is_not_written() -> None:
     assert second == [Commit({}, [], {"commands": 2})]
 
 
-def test_a_key_is_decoded_once_and_encoded_once_in_a_commit() -> None:
-    decoded, encoded = [], []
+def counting_task(decoded: list[bytes], encoded: list[Alarms], kept: Task[Any] | None = None) -> Task[Any]:
+    """A task that notes what it decodes and encodes; it goes on where `kept` has committed, and remembers nothing."""
 
     def counting_decode(entry: bytes) -> Alarms:
         decoded.append(entry)
@@ -109,12 +109,45 @@ def test_a_key_is_decoded_once_and_encoded_once_in_a_commit() -> None:
         encoded.append(value)
         return encode(value)
 
-    task = new_task(alarm_agent(encode=counting_encode, decode=counting_decode))
-    run(task, told(0, A))
-    decoded.clear()
-    encoded.clear()
-    run(task, *(told(offset, A) for offset in range(1, 50)))
+    agent = alarm_agent(encode=counting_encode, decode=counting_decode)
+    return Task(agent, 0, kept.entries if kept else {}, kept.positions if kept else {})
+
+
+def test_a_key_is_decoded_once_and_encoded_once_in_a_commit() -> None:
+    decoded: list[bytes] = []
+    encoded: list[Alarms] = []
+    former = new_task()
+    run(former, told(0, A))
+    run(counting_task(decoded, encoded, former), *(told(offset, A) for offset in range(1, 50)))
     assert (len(decoded), len(encoded)) == (1, 1)
+
+
+def test_what_the_last_commits_used_is_not_decoded_again() -> None:
+    decoded: list[bytes] = []
+    task = counting_task(decoded, [])
+    for offset in range(10):
+        run(task, told(offset, A))
+    assert not decoded
+    assert log_of(task, A) == ("set",) * 10
+
+
+def test_what_was_not_used_for_long_is_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_module, "KEPT_BYTES", 1_000)
+    decoded: list[bytes] = []
+    task = counting_task(decoded, [])
+    for offset in range(200):
+        run(task, told(offset, b"key %d" % offset))
+    run(task, told(200, b"key 0"), told(201, b"key 199"))
+    assert [decode(entry).log for entry in decoded] == [("set",)]
+    assert log_of(task, b"key 0") == ("set",) * 2
+
+
+def test_a_key_deleted_and_made_again_begins_anew() -> None:
+    task = new_task()
+    run(task, told(0, A))
+    run(task, record(1, A, Command("forget", {}, None)))
+    run(task, told(2, A))
+    assert log_of(task, A) == ("set",)
 
 
 def test_what_is_due_is_encoded_once() -> None:

@@ -142,3 +142,8 @@ def test_versions_are_the_same_in_whatever_order_they_come(versions: list[Refere
 def test_a_version_that_is_known_is_not_changed() -> None:
     references = SHIPPED.with_version(version(1, at(0), 5))
     assert references == SHIPPED
+
+
+def test_a_tick_says_up_to_when_what_nothing_came_to_is_archived() -> None:
+    assert Heard().tick(START, timedelta(days=400)).archive_until == START - timedelta(days=400)
+    assert Heard().tick(START).archive_until is None

@@ -29,7 +29,7 @@ ANNA, BEN = f"customer:{ACCOUNT}:1", f"customer:{ACCOUNT}:2"
 def run(story: Story, randomness: Random, *, faults: bool = False) -> Local:
     """The story, until all of it is archived."""
     local = Local(
-        [correlate.AGENT, casework.agent("g1", ARCHIVE_AFTER)],
+        [correlate.AGENT, casework.agent("g1")],
         partitions=randomness.randint(1, 4),
         randomness=randomness,
         crash_rate=0.05 if faults else 0.0,
@@ -45,8 +45,8 @@ def publish(local: Local, events: Iterable[SourceEvent]) -> None:
     local.run()
 
 
-def pass_time(local: Local, until: datetime = ARCHIVED) -> None:
-    for send in tick(until, local.partitions):
+def pass_time(local: Local, until: datetime = ARCHIVED, archive_after: timedelta | None = ARCHIVE_AFTER) -> None:
+    for send in tick(until, local.partitions, archive_after):
         local.publish(send)
     local.run()
 
@@ -153,9 +153,7 @@ def test_what_was_recalled_is_archived_again_when_nothing_comes_for_as_long_once
     local = run(story, Random(1))
     recall(local, story.events)
     for at, archived in ((ARCHIVED + ARCHIVE_AFTER - timedelta(seconds=1), False), (ARCHIVED + ARCHIVE_AFTER, True)):
-        for send in tick(at, local.partitions):
-            local.publish(send)
-        local.run()
+        pass_time(local, at)
         (matter,) = matters(local)
         assert all(bool(resident.past.archived) is archived for resident in matter.residents.values())
 
@@ -191,9 +189,7 @@ def test_what_is_recalled_goes_on_as_if_it_had_never_been_archived(seed: int) ->
     local = run(first, randomness, faults=True)
     recall(local, first.events)
     publish(local, rest)
-    for send in tick(ARCHIVED + timedelta(hours=1), local.partitions):
-        local.publish(send)
-    local.run()
+    pass_time(local, ARCHIVED + timedelta(hours=1))
     assert reasons(local) == []
     assert last_facts(local) == expect(story.events, lambda _: ARCHIVED).facts
 
@@ -208,9 +204,7 @@ def test_nothing_that_came_too_late_is_lost_once_it_is_recalled_and_brought_in_a
     publish(local, rest)
     recall(local, first)
     publish(local, rest)
-    for send in tick(ARCHIVED + timedelta(hours=1), local.partitions):
-        local.publish(send)
-    local.run()
+    pass_time(local, ARCHIVED + timedelta(hours=1))
     assert set(reasons(local)) <= {"too_late"}
     assert not [matter for matter in matters(local) if matter.quarantine]
     assert last_facts(local) == expect(story.events, lambda _: ARCHIVED).facts
@@ -244,17 +238,32 @@ def test_a_recall_that_knows_less_than_was_stated_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("after", "archived"), [(None, False), (10 * ARCHIVE_AFTER, False), (ARCHIVE_AFTER, True)], ids=str
+    ("after", "archived"), [(None, False), (2 * ARCHIVE_AFTER, False), (ARCHIVE_AFTER, True)], ids=str
 )
-def test_the_setting_of_today_decides_when_the_instant_has_come(after: timedelta | None, archived: bool) -> None:
-    local = Local([correlate.AGENT, casework.agent("g1", ARCHIVE_AFTER)])
+def test_the_tick_says_what_is_archived(after: timedelta | None, archived: bool) -> None:
+    local = Local([correlate.AGENT, casework.agent("g1")])
     publish(local, sold().events)
-    pass_time(local, START + timedelta(days=60))
-    state = local.state("casework")
-    key = next(key for key, value in state.items() if isinstance(value, casework.Kept))
-    (due,) = casework.dues(casework.encode(state[key]))
-    today = casework.agent("g1", after)
-    assert today.due is not None
-    after_value = today.due(due, key, state).changes[key]
-    assert isinstance(after_value, casework.Kept)
-    assert all(bool(known.past.archived) is archived for known in after_value.matter.residents.values())
+    pass_time(local, archive_after=after)
+    (matter,) = matters(local)
+    assert all(bool(known.past.archived) is archived for known in matter.residents.values())
+
+
+def test_a_matter_that_was_archived_stays_so_though_later_ticks_say_less() -> None:
+    local = run(sold(), Random(1))
+    before = matters(local)
+    pass_time(local, ARCHIVED + timedelta(days=1), 2 * ARCHIVE_AFTER)
+    assert matters(local) == before
+
+
+def test_what_was_recalled_and_moves_is_archived_no_sooner_than_had_it_stayed() -> None:
+    story = sold()
+    local = run(story, Random(1))
+    recall(local, story.events)
+    story.add(ORDER, 4, customer=BEN)
+    publish(local, story.events[-1:])
+    pass_time(local, ARCHIVED + ARCHIVE_AFTER - timedelta(days=1))
+    (matter,) = (matter for matter in matters(local) if matter.residents)
+    assert matter.customer == BEN
+    assert set(matter.history) == {ORDER, PARCEL}
+    pass_time(local, ARCHIVED + ARCHIVE_AFTER)
+    assert not [matter for matter in matters(local) if matter.history]

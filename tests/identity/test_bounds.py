@@ -197,6 +197,38 @@ def test_the_nearest_word_about_a_customer_wins_in_every_order(sequence: tuple[i
         assert found.customer == "customer:a:1"
 
 
+def threads_of_strangers(count: int) -> list[SourceEvent]:
+    """Threads about one order, which is not known itself; each names another customer than the one before."""
+    return [
+        asked(f"thread:a:{n}", leader=ORDER, customer=f"customer:a:{n % 7}", event_at=NOW + timedelta(seconds=n))
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_followers_that_name_different_customers_cost_as_many_records_each_as_few_do(backwards: bool) -> None:
+    def records(count: int) -> int:
+        events = threads_of_strangers(count)
+        local = run(events[::-1] if backwards else events)
+        return sum(len(local.records(topic)) for topic in ("timeline", "place_message", "place"))
+
+    assert records(80) - records(40) == 2 * (records(40) - records(20))
+
+
+def test_an_order_that_followers_name_several_customers_of_belongs_to_nobody_until_it_says_itself() -> None:
+    local = run(threads_of_strangers(2))
+    assert {matter.customer for matter in matters(local).values()} == {f"provisional:{ORDER}"}
+    made.run(local, [order()])
+    assert {matter.customer for matter in matters(local).values() if matter.residents} == {CUSTOMER}
+
+
+def test_an_order_belongs_to_the_customer_on_whom_its_followers_agree_again() -> None:
+    first, second = threads_of_strangers(2)
+    corrected = asked("thread:a:1", "2", customer=first.customer, event_at=NOW + timedelta(hours=1))
+    local = run([first, second, corrected])
+    assert {matter.customer for matter in matters(local).values() if matter.residents} == {first.customer}
+
+
 def test_a_correction_by_new_rules_has_their_cause_though_time_touches_first(monkeypatch: pytest.MonkeyPatch) -> None:
     local = run([asked("thread:a:1", customer=CUSTOMER)])
     monkeypatch.setattr(casework, "FOLD_VERSION", 2)

@@ -25,9 +25,11 @@ from tests.oracle import Expected, expect
 SEEDS = 400
 
 
-def tick(now: datetime, partitions: int) -> list[Send]:
+def tick(now: datetime, partitions: int, archive_after: timedelta | None = None) -> list[Send]:
     """The same instant for every partition, with the account heard up to then."""
-    entry = codec.encode(Tick(now=now, accounts=(AccountClock(account=ACCOUNT, heard_until=now, live=True),)))
+    heard = AccountClock(account=ACCOUNT, heard_until=now, live=True)
+    archive_until = None if archive_after is None else now - archive_after
+    entry = codec.encode(Tick(now=now, accounts=(heard,), archive_until=archive_until))
     return [Send("timeline", b"", entry, partition=partition) for partition in range(partitions)]
 
 

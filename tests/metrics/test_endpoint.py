@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 import psutil
@@ -167,13 +168,34 @@ def test_a_client_that_says_nothing_is_left_and_others_are_answered(monkeypatch:
     assert heard == b""
 
 
-def test_further_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "CONNECTIONS", 1)
+def test_those_who_say_nothing_keep_nobody_out_and_the_oldest_is_closed() -> None:
+    def ask(port: int) -> tuple[Answer, bytes]:
+        with ExitStack() as silent:
+            oldest, *_ = [
+                silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=endpoint.PATIENCE_S / 2))
+                for _ in range(endpoint.CONNECTIONS)
+            ]
+            answer = get(port, "/healthz")
+            try:
+                return answer, oldest.recv(100)
+            except ConnectionError:
+                return answer, b""
 
-    def connect_twice(port: int) -> bytes:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as first:
-            first.sendall(b"GET /hea")
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as second:
-                return second.recv(100)
+    answer, heard = during(ask)
+    assert answer.status == 503
+    assert heard == b""
 
-    assert during(connect_twice) == b""
+
+def test_who_asks_for_metrics_that_cannot_be_read_is_told_and_others_are_answered() -> None:
+    async def look() -> None:
+        raise ZeroDivisionError("a bug")
+
+    metrics, health = during(lambda port: (get(port), get(port, "/healthz")), look=look)
+    assert (metrics.status, health.status) == (500, 503)
+
+
+def test_a_token_that_was_read_with_the_end_of_its_line_is_the_token() -> None:
+    given = {"AFTERSALES_METRICS_PORT": "9100", "AFTERSALES_METRICS_TOKEN": f"{TOKEN}\n"}
+    assert load(given).metrics_token == TOKEN
+    with pytest.raises(SettingsError, match="METRICS_TOKEN"):
+        load(given | {"AFTERSALES_METRICS_TOKEN": "\n", "AFTERSALES_METRICS_HOST": "0.0.0.0"})

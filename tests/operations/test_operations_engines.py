@@ -1,8 +1,9 @@
 """The commands on real engines: what was refused, set aside or spoilt comes back, once."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,11 +15,12 @@ from aiokafka.admin import RecordsToDelete
 from connectors.publisher import Publisher
 from streams import codec, kafka
 from streams.agents.casework import place_key
+from streams.clickhouse import connect
 from streams.delivery.agent import Send
-from streams.delivery.names import changelog_name
+from streams.delivery.names import changelog_name, topic_name
 from streams.delivery.recovery import REBUILDING
 from streams.delivery.transactions import Transactions
-from streams.domain.events import Message
+from streams.domain.events import Message, Tick
 from streams.domain.ids import event_id
 from streams.errors import Refused
 from streams.operations import replay as replay_module
@@ -74,6 +76,21 @@ def publish(pipeline: Pipeline, *records: tuple[str, str, bytes]) -> None:
             await publisher.flush()
 
     asyncio.run(write())
+
+
+def write(pipeline: Pipeline, noun: str, record: bytes, partitions: Iterable[int]) -> None:
+    """Write one record to some partitions of a topic."""
+
+    async def send() -> None:
+        producer = kafka.Cluster(pipeline.settings).producer()
+        await producer.start()
+        try:
+            for partition in partitions:
+                await producer.send_and_wait(topic_name(pipeline.settings.namespace, noun), record, partition=partition)
+        finally:
+            await producer.stop()
+
+    asyncio.run(send())
 
 
 def run(pipeline: Pipeline, *arguments: str) -> tuple[int, str, str]:
@@ -138,6 +155,52 @@ def test_a_run_that_is_started_later_takes_over(pipeline: Pipeline) -> None:
             await second.stop()
 
     asyncio.run(race())
+
+
+@pytest.mark.parametrize("step", ["begin_transaction", "send", "commit_transaction"])
+def test_a_run_that_is_stopped_at_any_step_ends_the_transaction_that_it_began(pipeline: Pipeline, step: str) -> None:
+    async def stop_in_step() -> None:
+        writer = Writer(pipeline.settings)
+        await writer.start()
+        reached, take = asyncio.Event(), getattr(writer._producer, step)
+
+        async def tell(*arguments: Any, **options: Any) -> Any:
+            reached.set()
+            return await take(*arguments, **options)
+
+        setattr(writer._producer, step, tell)
+        try:
+            writing = asyncio.create_task(writer.write([Send("clock_probe", b"", b"?")]))
+            await reached.wait()
+            await asyncio.sleep(0)
+            writing.cancel()
+            with suppress(asyncio.CancelledError):
+                await writing
+            await writer.write([Send("clock_probe", b"", b"?")])
+        finally:
+            await writer.stop()
+
+    asyncio.run(stop_in_step())
+
+
+def test_a_recall_says_whether_the_past_was_taken_or_refused(pipeline: Pipeline) -> None:
+    thread = "thread:unlucky:archived"
+    said = msgspec.structs.replace(message(thread, 1), author="agent")  # nobody waits for an answer
+    publish(pipeline, (said.NAME, thread, codec.encode(said)))
+    pipeline.drain()
+    status, out, err = run(pipeline, "matter", "recall", thread)
+    assert (status, err) == (0, "")
+    assert f"{thread}: is here again" in out
+
+    now = datetime.now(UTC)
+    ahead = Tick(now=now + timedelta(seconds=20), archive_until=now)
+    write(pipeline, "timeline", codec.encode(ahead), range(PARTITIONS))
+    pipeline.drain()
+    with connect(pipeline.settings) as client:
+        client.command(f"ALTER TABLE event DELETE WHERE about = '{thread}' SETTINGS mutations_sync = 2")
+    status, out, err = run(pipeline, "matter", "recall", thread)
+    assert (status, err) == (1, "")
+    assert f"{thread}: refused, incomplete_past" in out
 
 
 def test_a_matter_that_the_rules_failed_on_is_retried_when_they_are_mended(pipeline: Pipeline) -> None:

@@ -1,8 +1,8 @@
 """State that was made anew at any moment goes on as if nothing had happened: decided without Kafka."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -34,11 +34,12 @@ SEEDS = 150
 
 def hearsay_story(randomness: Random) -> Story:
     """Orders that rarely say whose they are, so that it is learnt from what follows them, over one id or two; and ids
-    that change whom they follow.
+    that change whom they follow, by their own word or the order's.
     """
     story = Story()
     orders = [f"order:{ACCOUNT}:{number}" for number in range(3)]
     parcels = [f"parcel:{number}" for number in range(2)]
+    thread = f"thread:{ACCOUNT}:0"
 
     def customer(likely: float) -> str | None:
         return f"customer:{ACCOUNT}:{randomness.randint(0, 2)}" if randomness.random() < likely else None
@@ -47,25 +48,45 @@ def hearsay_story(randomness: Random) -> Story:
         at = randomness.randint(0, 50)
         match randomness.randint(0, 3):
             case 0:
-                story.add(randomness.choice(orders), at, customer=customer(0.2))
+                followers = randomness.choice([(), (), (thread,), parcels, parcels[:1]])
+                story.add(randomness.choice(orders), at, customer=customer(0.2), followers=followers)
             case 1:
                 story.add(randomness.choice(parcels), at, leader=randomness.choice([None, *orders]))
             case 2:
                 claim = f"claim:{ACCOUNT}:{randomness.randint(0, 2)}"
                 story.add(claim, at, leader=randomness.choice([None, *parcels]), customer=customer(0.5))
             case _:
-                story.add(f"thread:{ACCOUNT}:0", at, leader=randomness.choice([None, *orders]), customer=customer(0.5))
+                story.add(thread, at, leader=randomness.choice([None, *orders]), customer=customer(0.5))
+    return story
+
+
+def claimed_story(randomness: Random) -> Story:
+    """An order learns whose it is from a thread, which another order then claims."""
+    story, thread = Story(), f"thread:{ACCOUNT}:{randomness.randint(0, 9)}"
+    first, second = f"order:{ACCOUNT}:1", f"order:{ACCOUNT}:2"
+    story.add(thread, 1, leader=first)
+    story.add(thread, 2, customer=f"customer:{ACCOUNT}:1")
+    story.add(first, 3)
+    story.add(second, 5, followers=[thread])
     return story
 
 
 class Run:
     """A story in the middle of which something happens."""
 
-    def __init__(self, seed: int, monkeypatch: pytest.MonkeyPatch, *, archive_after: timedelta | None = None) -> None:
-        self._casework = casework.agent("g1", archive_after)
+    def __init__(
+        self,
+        seed: int,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        tell: Callable[[Random], Story] | None = None,
+        archive_after: timedelta | None = None,
+    ) -> None:
+        self._casework, self._archive_after = casework.agent("g1"), archive_after
         self.randomness = Random(seed)
         self.partitions = self.randomness.randint(1, 3)
-        self.story = self.randomness.choice((random_story, hearsay_story))(self.randomness)
+        tell = tell or self.randomness.choice((random_story, hearsay_story))
+        self.story = tell(self.randomness)
         self.local = Local(
             [correlate.AGENT, self._casework],
             partitions=self.partitions,
@@ -80,7 +101,8 @@ class Run:
         """The first part of the story, stopped at any moment: events and messages are unread."""
         for event in self.story.events[: self._middle]:
             self._publish(event)
-        for send in tick(START + timedelta(hours=self.randomness.uniform(0, 60)), self.partitions):
+        until = START + timedelta(hours=self.randomness.uniform(0, 60))
+        for send in tick(until, self.partitions, self._archive_after):
             self.local.publish(send)
         with self._monkeypatch.context() as patched, suppress(RuntimeError):
             patched.setattr(local_module, "STEPS", self.randomness.randint(1, 20))
@@ -93,7 +115,11 @@ class Run:
             if self.randomness.random() < 0.3:
                 self.local.run()
         self.local.run()
-        for send in tick(START + timedelta(days=30), self.partitions):
+        self.pass_time(START + timedelta(days=30), self._archive_after)
+
+    def pass_time(self, until: datetime, archive_after: timedelta | None) -> None:
+        """A tick, and all that it is followed by."""
+        for send in tick(until, self.partitions, archive_after):
             self.local.publish(send)
         self.local.run()
 
@@ -166,6 +192,11 @@ class Run:
         assert not self.local.records("dead_letter")
 
 
+def setting(days: int) -> timedelta | None:
+    """As a setting: 0 is never."""
+    return timedelta(days=days) if days else None
+
+
 def state_of(local: Local) -> Mapping[bytes, Any]:
     return local.state("casework")
 
@@ -181,6 +212,21 @@ def test_a_state_of_casework_that_is_rebuilt_at_any_moment_is_the_one_that_was_t
     assert state_of(run.local) == before
     run.end()
     run.check()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_rebuilt_state_has_archived_what_was_archived_under_settings_of_former_days(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(110_000 + seed, monkeypatch, archive_after=setting(seed))
+    run.begin()
+    run.end()
+    for day in range(31, 40):
+        run.pass_time(START + timedelta(days=day), setting(run.randomness.randint(0, 40)))
+    run.local.publish(record_of(run.story.events[0]))
+    before = state_of(run.local)
+    run.rebuild_casework()
+    assert state_of(run.local) == before
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -244,6 +290,17 @@ def test_some_partitions_of_correlate_can_be_rebuilt_without_the_others(
     run = Run(80_000 + seed, monkeypatch)
     run.begin()
     run.rebuild_correlate(likely=0.5)
+    run.end()
+    run.check()
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_former_leader_keeps_no_word_though_a_rebuild_overtook_the_message_of_the_new_one(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(100_000 + seed, monkeypatch, tell=claimed_story)
+    run.begin()
+    run.rebuild_correlate(likely=0.7)
     run.end()
     run.check()
 

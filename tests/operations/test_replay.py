@@ -9,10 +9,11 @@ from streams import codec
 from streams.delivery.agent import Record, Send
 from streams.delivery.dead_letters import DEAD_LETTER, dead_record
 from streams.domain import matter as matter_module
-from streams.domain.events import DeadLetterReplay, MessageText, Move, Place, PlaceMessage, Tick
+from streams.domain.events import DeadLetter, DeadLetterReplay, MessageText, Move, Place, PlaceMessage, Tick
 from streams.errors import BadInput, Refused
-from streams.operations.letters import Choice, Letter, check_choice, letter_of, mark, route
-from streams.operations.replay import runs
+from streams.operations import replay as replay_module
+from streams.operations.letters import Choice, Letter, Report, check_choice, letter_of, mark, route
+from streams.operations.replay import Letters, runs
 from streams.topics import read_topics
 from tests.identity.made import CUSTOMER, NOW, ORDER, common, letters, matters, order, pipeline, run, scan
 from tests.identity.stories import record_of
@@ -20,6 +21,26 @@ from tests.operations.made import original, retry
 
 TOPICS = read_topics()
 HEADERS = (("trace", b"7"),)
+
+
+def test_letters_that_were_brought_back_do_not_count_towards_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay_module, "MAX_LETTERS", 2)
+    entries = [
+        DeadLetter(
+            dead_letter_id=str(number), reason="r", detail="", agent="correlate", raw_size=0, raw_sha256="", raw=b""
+        )
+        for number in range(6)
+    ]
+    report = Report()
+    stored = Letters(Choice(), report)
+    for entry in entries[:4]:
+        stored.take_mark(DeadLetterReplay(dead_letter_id=entry.dead_letter_id, replayed_at=NOW))
+    for entry in entries:
+        stored.take_letter(entry)
+    assert sorted(stored.opened) == ["4", "5"]
+    assert report.count("brought back before") == 4
+    with pytest.raises(Refused, match="more than 2 dead letters"):
+        stored.take_letter(msgspec.structs.replace(entries[0], dead_letter_id="6"))
 
 
 def refused(topic: str, key: bytes, value: bytes, headers: tuple[tuple[str, bytes], ...] = ()) -> tuple[Letter, Record]:

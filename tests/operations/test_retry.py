@@ -78,6 +78,23 @@ def test_a_matter_on_which_the_rules_fail_again_stays_set_aside_and_says_so_only
     assert facts(local, "quarantine") == [(ORDER, 1, False), (ORDER, 2, False)]
 
 
+@pytest.mark.parametrize("was_aside", [False, True])
+def test_a_place_that_is_left_as_the_rules_fail_there_is_not_set_aside(
+    was_aside: bool, fail: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail("a bug" if was_aside else "")
+    local = run(pipeline(), [order()])
+    fail("")
+    run(local, [retry(ORDER, CUSTOMER)])
+    fail("another bug")
+    monkeypatch.setattr(casework, "FOLD_VERSION", 2)  # so that the departure is preceded by a fold
+    run(local, [order("2", customer="customer:a:d", event_at=NOW + timedelta(hours=1))])
+    aside = [value.matter for value in local.state("casework").values() if value.matter.quarantine]
+    assert [matter.customer for matter in aside] == ["customer:a:d"]
+    said = [codec.decode(record.value).state for record in local.records("matter_fact")]
+    assert [state.customer for state in said if state.KIND == "quarantine"][2 * was_aside :] == ["customer:a:d"]
+
+
 @pytest.mark.parametrize(
     ("head", "customer"), [("order:a:2", CUSTOMER), (ORDER, "customer:a:nobody"), (ORDER, CUSTOMER)]
 )

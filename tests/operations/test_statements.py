@@ -95,6 +95,17 @@ def test_a_matter_on_which_only_todays_rules_fail_is_set_aside_by_the_next_tick_
     assert facts(local, "quarantine") == [(ORDER, 1, False)]
 
 
+def test_a_matter_on_which_only_todays_rules_fail_is_archived_if_its_account_is_never_heard(fail: Any) -> None:
+    local = run(pipeline(1), [order()])
+    fail(True)
+    rebuild(local)
+    assert matters(local)[ORDER].quarantine is None
+    archiving = Tick(now=NOW + timedelta(days=9), archive_until=NOW)
+    run(local, [Send("timeline", b"", codec.encode(archiving), partition=0)])
+    assert matters(local)[ORDER].residents[ORDER].past.archived
+    assert facts(local, "quarantine") == []
+
+
 def test_a_place_that_everything_has_left_goes_on_counting_its_quarantines(fail: Any) -> None:
     fail(True)
     local = run(pipeline(1), [order()])

@@ -13,7 +13,7 @@ from streams.agents.casework import Kept
 from streams.delivery.agent import Record as Read
 from streams.delivery.names import changelog_name, group_name, topic_name
 from streams.domain.events import DeadLetter, Place, Tick
-from streams.domain.ids import is_provisional
+from streams.domain.ids import is_provisional, provisional
 from streams.domain.matter import Matter
 from streams.errors import BadInput
 from streams.rows import TOPICS, rows_of
@@ -84,6 +84,7 @@ def differences(broker: Broker, feed: Feed, stored: Stored) -> list[str]:
         ("facts", _facts(broker, expected)),
         ("state", _state(broker, expected)),
         ("places", _places(broker)),
+        ("identities", _identities(broker, expected)),
         ("texts", _texts(broker)),
         ("tables", _tables(broker, stored)),
         ("ticks", _ticks(broker)),
@@ -157,12 +158,29 @@ def _facts(broker: Broker, expected: Expected) -> Iterator[str]:
             yield f"{key} is {last.get(key)} instead of {expected.facts.get(key)}"
 
 
+def _entries(broker: Broker, step: str) -> dict[bytes, bytes]:
+    """The state of a step, as its changelog tells it."""
+    entries: dict[bytes, bytes | None] = {}
+    for place in broker.places(changelog_name(NAMESPACE, step)):
+        entries |= {record.key or b"": record.value for record in broker.logs[place].records()}
+    return {key: entry for key, entry in entries.items() if entry is not None}
+
+
 def _matters(broker: Broker) -> list[Matter]:
-    entries: dict[bytes | None, bytes | None] = {}
-    for place in broker.places(changelog_name(NAMESPACE, "casework")):
-        entries |= {record.key: record.value for record in broker.logs[place].records()}
-    values = [casework.decode(entry) for entry in entries.values() if entry is not None]
+    values = map(casework.decode, _entries(broker, "casework").values())
     return [value.matter for value in values if isinstance(value, Kept)]
+
+
+def _identities(broker: Broker, expected: Expected) -> Iterator[str]:
+    """Correlate knows of each id that has events where it lives."""
+    assert correlate.AGENT.decode is not None
+    known = {key.decode(): correlate.AGENT.decode(entry) for key, entry in _entries(broker, "correlate").items()}
+    found = {id: (identity.customer, identity.matter) for id, identity in known.items() if identity.used}
+    for id in sorted(set(found) | set(expected.heads)):
+        head = expected.heads.get(id)
+        place = None if head is None else (expected.customers[head] or provisional(head), head)
+        if found.get(id) != place:
+            yield f"{id} is known to be at {found.get(id)} instead of {place}"
 
 
 def _state(broker: Broker, expected: Expected) -> Iterator[str]:
@@ -184,8 +202,8 @@ def _state(broker: Broker, expected: Expected) -> Iterator[str]:
                 yield f"{id} holds other events than were published"
             if matter.head != expected.heads.get(id):
                 yield f"{id} lies in the matter {matter.head} instead of {expected.heads.get(id)}"
-            customer = expected.customers.get(matter.head)
-            if customer not in (None, matter.customer):
+            customer = expected.customers.get(matter.head) or provisional(matter.head)
+            if customer != matter.customer:
                 yield f"{id} lies at {matter.customer} instead of {customer}"
     for id in sorted(set(expected.events) - set(lies)):
         yield f"{id} lies nowhere"

@@ -12,9 +12,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams import kafka, topics
+from streams.delivery.names import topic_name
 from streams.errors import Refused
 from streams.settings import Settings
-from streams.topics import Report, apply, check, full_name, read_topics
+from streams.topics import Report, apply, check, read_topics
 
 T = TypeVar("T")
 
@@ -52,13 +53,13 @@ def partitions(settings: Settings) -> dict[str, int]:
 
 
 def configs(settings: Settings, noun: str) -> dict[str, str]:
-    resource = ConfigResource(ConfigResourceType.TOPIC, full_name(noun, settings.namespace))
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic_name(settings.namespace, noun))
     [response] = ask(settings, lambda admin: admin.describe_configs([resource]))
     return {entry[0]: entry[1] for entry in response.resources[0][4]}
 
 
 def create(settings: Settings, noun: str, count: int, **configured: str) -> None:
-    topic = NewTopic(full_name(noun, settings.namespace), count, 1, topic_configs=configured)
+    topic = NewTopic(topic_name(settings.namespace, noun), count, 1, topic_configs=configured)
     response = ask(settings, lambda admin: admin.create_topics([topic]))
     assert response.topic_errors[0][1] == 0
     deadline = time.monotonic() + DEADLINE_S
@@ -70,7 +71,7 @@ def create(settings: Settings, noun: str, count: int, **configured: str) -> None
 def test_a_check_names_what_is_missing_and_creates_nothing(small: Settings) -> None:
     report = asyncio.run(check(small))
     assert {(finding.topic, finding.what) for finding in report.findings} == {
-        (full_name(noun, small.namespace), "missing") for noun in read_topics()
+        (topic_name(small.namespace, noun), "missing") for noun in read_topics()
     }
     assert report.remaining == report.findings
     assert partitions(small) == {}
@@ -83,7 +84,9 @@ def test_all_topics_are_created_as_the_file_says_and_then_nothing_is_left_to_do(
     assert report.applied
     assert report.remaining == ()
     declared = read_topics(PARTITIONS)
-    assert partitions(small) == {full_name(noun, small.namespace): topic.partitions for noun, topic in declared.items()}
+    assert partitions(small) == {
+        topic_name(small.namespace, noun): topic.partitions for noun, topic in declared.items()
+    }
     for noun in ("order", "message_text", "place", "clock_probe"):
         assert declared[noun].configs(replication_factor=1).items() <= (configs(small, noun)).items()
 
@@ -97,7 +100,7 @@ def test_a_drifted_configuration_is_set_again_and_what_others_have_set_stays(sma
     report = asyncio.run(apply(small, dry_run=False))
     drift = [finding for finding in report.findings if finding.config == "retention.ms"]
     assert [str(finding) for finding in drift] == [
-        f"{full_name('order', small.namespace)} has retention.ms=1000 in place of {400 * topics.DAY_MS}"
+        f"{topic_name(small.namespace, 'order')} has retention.ms=1000 in place of {400 * topics.DAY_MS}"
     ]
     now = configs(small, "order")
     assert now["retention.ms"] == str(400 * topics.DAY_MS)
@@ -112,7 +115,7 @@ def test_a_wrong_number_of_partitions_is_explained_and_nothing_is_changed(small:
     [wrong] = [finding for finding in report.findings if not finding.mendable]
     assert "has 3 partitions in place of 2" in str(wrong)
     assert "set `partitions` to the number that the topics were created with" in str(wrong)
-    assert partitions(small) == {full_name("order", small.namespace): PARTITIONS + 1}
+    assert partitions(small) == {topic_name(small.namespace, "order"): PARTITIONS + 1}
 
 
 @pytest.mark.engines
@@ -143,7 +146,7 @@ def test_what_the_broker_refuses_is_told_in_its_words(small: Settings) -> None:
 @pytest.mark.engines
 def test_probes_of_the_clock_carry_the_brokers_time(small: Settings) -> None:
     asyncio.run(apply(small, dry_run=False))
-    topic = full_name("clock_probe", small.namespace)
+    topic = topic_name(small.namespace, "clock_probe")
 
     async def probe() -> Any:
         producer: Any = AIOKafkaProducer(**small.kafka_options())

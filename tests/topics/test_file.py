@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from streams import codec, topics
+from streams.delivery.names import topic_name
 from streams.domain import events
-from streams.topics import MAX_SEGMENT_MS, Topic, full_name, read_topics
+from streams.topics import MAX_SEGMENT_MS, Topic, read_topics
 
 TOPICS = read_topics()
 RECORDS = {entry.NAME for entry in (*codec.EVENTS, *codec.ENTRIES)}
@@ -59,7 +60,7 @@ def test_what_is_read_again_from_its_beginning_is_kept_for_ever() -> None:
 
 
 def test_full_names_are_names_that_kafka_takes() -> None:
-    assert full_name("order", "aftersales") == "aftersales.order.v1"
+    assert topic_name("aftersales", "order") == "aftersales.order.v1"
     assert all(re.fullmatch(r"[a-z_]{1,100}", noun) for noun in TOPICS)
 
 

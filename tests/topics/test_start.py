@@ -8,11 +8,11 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams.agents import casework
-from streams.delivery.names import changelog_name
+from streams.delivery.names import changelog_name, topic_name
 from streams.delivery.topics import check_topics
 from streams.errors import Refused
 from streams.settings import Settings
-from streams.topics import CLEANUP, Described, Finding, apply, check_start, compare, describe, full_name, read_topics
+from streams.topics import CLEANUP, Described, Finding, apply, check_start, compare, describe, read_topics
 from tests.delivery.broker import admin_of, until
 
 PARTITIONS = 2
@@ -109,7 +109,7 @@ def test_topics_as_the_file_says_are_accepted_and_the_changelog_is_made(applied:
 
 @pytest.mark.engines
 def test_a_shorter_retention_is_refused_with_the_command_that_mends_it(applied: Settings) -> None:
-    name = full_name("timer_fact", applied.namespace)
+    name = topic_name(applied.namespace, "timer_fact")
     alter(applied, name, retention_ms="60000")
     with pytest.raises(Refused, match=rf"{name} has retention.ms=60000 in place of .*`aftersales topics apply`"):
         start(applied)
@@ -119,13 +119,13 @@ def test_a_shorter_retention_is_refused_with_the_command_that_mends_it(applied: 
 
 @pytest.mark.engines
 def test_a_longer_retention_is_accepted(applied: Settings) -> None:
-    alter(applied, full_name("timer_fact", applied.namespace), retention_ms="-1")
+    alter(applied, topic_name(applied.namespace, "timer_fact"), retention_ms="-1")
     start(applied)
 
 
 @pytest.mark.engines
 def test_another_cleanup_policy_is_refused_by_whoever_reads_the_topic(applied: Settings) -> None:
-    alter(applied, full_name("reference", applied.namespace), cleanup_policy="delete")
+    alter(applied, topic_name(applied.namespace, "reference"), cleanup_policy="delete")
     start(applied)
     with pytest.raises(Refused, match=r"reference.v1 has cleanup.policy=delete in place of compact"):
         asyncio.run(check_start(applied, ("timeline", "reference")))
