@@ -96,9 +96,9 @@ async def fill(settings: Settings, noun: str, partition: int, records: Iterable[
 
 
 @asynccontextmanager
-async def consumer_of(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+async def consumer_of(settings: Settings, isolation_level: str = "read_committed") -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(
-        **settings.kafka_options(), isolation_level="read_committed", auto_offset_reset="earliest"
+        **settings.kafka_options(), isolation_level=isolation_level, auto_offset_reset="earliest"
     )
     await consumer.start()
     try:
@@ -123,6 +123,17 @@ async def grows(settings: Settings, noun: str) -> None:
             return bool(await consumer.end_offsets(places) != before)
 
         await until(has_grown, f"{noun} grows")
+
+
+async def nothing_open(settings: Settings, noun: str) -> None:
+    """Return when no transaction holds back readers of a topic: a commit is answered before its markers are written."""
+    places = places_of(settings, noun)
+    async with consumer_of(settings) as committed, consumer_of(settings, "read_uncommitted") as everything:
+
+        async def agree() -> bool:
+            return bool(await committed.end_offsets(places) == await everything.end_offsets(places))
+
+        await until(agree, f"no transaction is open on {noun}")
 
 
 async def read(settings: Settings, noun: str) -> list[ConsumerRecord]:

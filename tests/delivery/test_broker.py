@@ -23,7 +23,7 @@ from streams.delivery.worker import WorkerApp
 from streams.kafka import Cluster
 from streams.settings import Settings
 from tests.delivery import broker
-from tests.delivery.broker import Worker, make_topics, read, until, write
+from tests.delivery.broker import Worker, make_topics, nothing_open, read, until, write
 from tests.delivery.chain import FIRST, POISON, Step, decode, encode
 
 pytestmark = pytest.mark.engines
@@ -209,6 +209,7 @@ def test_a_fenced_owner_commits_nothing(settings: Settings) -> None:
         finally:
             await zombie.stop()
             await owner.stop()
+        await nothing_open(settings, "out")
         assert [record.value for record in await read(settings, "out")] == [b"owner"]
 
     asyncio.run(scenario())
@@ -226,6 +227,8 @@ def test_a_commit_larger_than_a_producer_batch_arrives_whole_and_in_order(settin
             await owner.write(Commit(changes, sends, {}))
         finally:
             await owner.stop()
+        await nothing_open(settings, "out")
+        await nothing_open(settings, "first-changelog")
         out = await read(settings, "out")
         assert [(record.partition, record.key, record.headers) for record in out] == [
             (send.partition, send.key, send.headers) for send in (*sends[::2], *sends[1::2])
