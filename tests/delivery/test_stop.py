@@ -29,7 +29,7 @@ from tests.metrics.scrape import Answer, scrape
 pytestmark = pytest.mark.engines
 
 PARTITIONS = 4
-MESSAGES, THREADS, TEXTS = 20_000, 2_000, 15_000
+MESSAGES, THREADS, TEXTS = 20_000, 2_000, 60_000
 STOP_S = 10.0
 
 Inputs = Sequence[str]
