@@ -147,10 +147,7 @@ def encode(entry: Any) -> bytes:
 
 def name_of(record: bytes) -> str:
     """Which kind of record this is. Raises BadInput."""
-    found = _readable().get(record[:HEADER_SIZE])
-    if found is None:
-        raise _unreadable(record)
-    return found[0]
+    return _find(record)[0]
 
 
 def decode(record: bytes) -> Any:
@@ -164,10 +161,7 @@ def decode(record: bytes) -> Any:
 
 def today(record: bytes) -> tuple[str, bytes]:
     """The kind of a record, and the record as today's schema writes it. Raises BadInput, as `decode`."""
-    found = _readable().get(record[:HEADER_SIZE])
-    if found is None:
-        raise _unreadable(record)
-    name, written = found
+    name, written = _find(record)
     if written is None:
         return name, record
     body, form = io.BytesIO(record[HEADER_SIZE:]), _forms()[name]
@@ -195,11 +189,13 @@ def read(name: str, reader: avro.Reader, record: bytes) -> Any:
     return found
 
 
-def _unreadable(record: bytes) -> BadInput:
-    """What is wrong with the header of a record."""
+def _find(record: bytes) -> tuple[str, Any]:
+    found = _readable().get(record[:HEADER_SIZE])
+    if found is not None:
+        return found
     if record[:2] != MARKER or len(record) < HEADER_SIZE:
-        return BadInput("not_avro", f"{len(record)} bytes do not begin with the marker C3 01 and a schema fingerprint")
-    return BadInput(
+        raise BadInput("not_avro", f"{len(record)} bytes do not begin with the marker C3 01 and a schema fingerprint")
+    raise BadInput(
         "unknown_schema",
         f"fingerprint {record[2:HEADER_SIZE].hex()} is of no schema known here; install the version that wrote it",
     )

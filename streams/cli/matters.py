@@ -52,19 +52,15 @@ async def _wait(settings: Settings, entries: Sequence[tuple[str, Recall]]) -> in
 
 def refusals_of(settings: Settings, written: Sequence[Written]) -> Mapping[Written, str]:
     """Why entries became dead letters, of those that did."""
+    asked = {(entry.place.partition, entry.offset): entry for entry in written}
     _, rows = ask(
         settings,
         "SELECT origin_partition, origin_offset, reason, detail FROM dead_letter FINAL"
         " WHERE agent = 'casework' AND origin_topic = 'timeline'"
         " AND (origin_partition, origin_offset) IN {places:Array(Tuple(Int64, Int64))}",
-        {"places": [(entry.place.partition, entry.offset) for entry in written]},
+        {"places": list(asked)},
     )
-    why = {(partition, offset): f"{reason}: {detail}" for partition, offset, reason, detail in rows}
-    return {
-        entry: why[entry.place.partition, entry.offset]
-        for entry in written
-        if (entry.place.partition, entry.offset) in why
-    }
+    return {asked[partition, offset]: f"{reason}: {detail}" for partition, offset, reason, detail in rows}
 
 
 def _content(kept: Kept) -> str:

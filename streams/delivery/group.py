@@ -150,7 +150,7 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         """Finish commits under way, leave the group. What is left after `patience_s`, the next owner's fence ends."""
         self._enter("stop")
         self.metrics.look_at(self.agent.name, None)
-        await asyncio.wait([asyncio.ensure_future(self._settle())], timeout=patience_s)
+        await asyncio.wait([asyncio.ensure_future(self._finish())], timeout=patience_s)
         stops = [owned.transactions.stop() for owned in self.tasks.values()]
         if self.consumer is not None:
             stops.append(self.consumer.stop())
@@ -174,7 +174,7 @@ class Group(Service, ConsumerRebalanceListener):  # type: ignore[misc]  # both u
         self._assigning = self.guard(self._assign([*assigned]))
         await asyncio.wait([self._assigning])
 
-    async def _settle(self) -> None:
+    async def _finish(self) -> None:
         """Return when nothing is taken over or read any more."""
         if self._assigning is not None:
             await asyncio.wait([self._assigning])

@@ -182,14 +182,14 @@ class WorkerApp(faust.App):
         if busy := [f"{group.name}: {group.phase}" for group in self.groups if group.phase != "work"]:
             self.readiness.not_ready(", ".join(busy))
         else:
-            _settle()
+            _freeze()
             self.readiness.ready()
 
     async def _on_agent_error(self, agent: Any, error: BaseException) -> None:
         self.fail(error)
 
 
-def _settle() -> None:
+def _freeze() -> None:
     """Let the garbage collector pass by what is there now, program and state: it stays, and to look at all of it again
     and again takes time that grows with the state. What became garbage since the last time is collected first.
     """

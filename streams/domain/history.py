@@ -105,6 +105,14 @@ def of_kind(history: History, kind: str) -> Iterable[tuple[str, Events]]:
     return [(id, events) for id, events in history.items() if id.startswith(prefix)]
 
 
+def links_of(id: str, event: Event) -> list[tuple[str, str]]:
+    """Who follows whom, by an event about `id`: pairs of follower and leader."""
+    links = [(follower, id) for follower in event.followers]
+    if event.leader:
+        links.append((id, event.leader))
+    return links
+
+
 def only(events: Events, type_: type[E]) -> list[E]:
     """The events of one type."""
     return [event for event in events if isinstance(event, type_)]

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from streams.domain.events import Parcel
 from streams.domain.facts import MatterKey, ParcelState
-from streams.domain.history import Folded, History, first, marketplace_of, newest, of_kind, only
+from streams.domain.history import Folded, History, first, links_of, marketplace_of, newest, of_kind, only
 from streams.domain.ids import kind_of
 
 IN_CARRIERS_HANDS = frozenset(
@@ -74,10 +74,7 @@ def return_parcels(history: History) -> frozenset[str]:
         return frozenset()
     for id, events in history.items():
         for event in events:
-            named = [(follower, id) for follower in event.followers]
-            if event.leader:
-                named.append((id, event.leader))
-            for lower, higher in named:
+            for lower, higher in links_of(id, event):
                 link = event.event_at, event.event_id, higher
                 links[lower] = max(links.get(lower, link), link)
     return frozenset(id for id, (_, _, leader) in links.items() if kind_of(leader) == "return")

@@ -6,23 +6,18 @@ from zoneinfo import ZoneInfo
 
 import tzdata
 
-IANA_VERSION: str = tzdata.IANA_VERSION
+_FILES = resources.files(tzdata)
 
 
+@cache
 def zone_of(name: str) -> ZoneInfo:
     """The zone of a name such as `Asia/Shanghai`. Raises LookupError for a name that tzdata does not hold."""
-    return _load(name)
-
-
-@cache
-def names() -> frozenset[str]:
-    """Every name that there is."""
-    return frozenset(resources.files("tzdata").joinpath("zones").read_text().split())
-
-
-@cache
-def _load(name: str) -> ZoneInfo:
-    if name not in names():
+    if name not in _names():
         raise LookupError(f"{name!r} is no time zone")
-    with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+    with _FILES.joinpath("zoneinfo", *name.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=name)
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(_FILES.joinpath("zones").read_text().split())

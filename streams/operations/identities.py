@@ -15,6 +15,7 @@ from streams.agents.correlate import sends_of
 from streams.delivery.agent import Record, Send
 from streams.delivery.task import Task
 from streams.domain.events import Event, Place, PlaceMessage
+from streams.domain.history import links_of
 from streams.domain.identity import Identity, take_up
 from streams.partitions import partition_of
 
@@ -75,8 +76,7 @@ class Correlation:
 
     def _note_links(self, event: Event) -> None:
         """Those of an event that was let in."""
-        links = [(event.about, event.leader)] if event.leader else []
-        for id, leader in [*links, *((follower, event.about) for follower in event.followers)]:
+        for id, leader in links_of(event.about, event):
             known = self._leaders.get(id, ())
             if leader not in known:
                 self._leaders[id] = *known, leader

@@ -242,19 +242,12 @@ def open_minutes(said: Calendar, begins: datetime) -> set[datetime]:
 
 def walked(calendars: Sequence[Sequence[Version]], begins: datetime) -> Callable[[datetime], bool]:
     """Whether a minute is open, by the walk."""
-    sets = {}
-    for versions in calendars:
-        for version in versions:
-            sets[id(version)] = open_minutes(version.calendar, begins)
+    opened = [
+        [(version.from_us, open_minutes(version.calendar, begins)) for version in versions] for versions in calendars
+    ]
 
     def is_open(at: datetime) -> bool:
-        holding = [
-            next(
-                version for version in reversed(versions) if version is versions[0] or version.from_us <= to_micros(at)
-            )
-            for versions in calendars
-        ]
-        return any(at in sets[id(version)] for version in holding)
+        return any(at in [minutes for from_us, minutes in said if from_us <= to_micros(at)][-1] for said in opened)
 
     return is_open
 
