@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import shlex
 import signal
 import sys
@@ -45,6 +46,8 @@ ANSWER_S = 2.0
 DOWN_S = 30.0
 """Longest time `down` waits for an owner to stop before it kills it; a stop takes about 3 s."""
 KILLED_S = 5.0
+ENDED_S = 5.0
+"""Longest time that `down` waits for the end of an owner that has stopped its stack; a program may live on after it."""
 POLL_S = 0.05
 SUBFOLDERS = ("kafka", "clickhouse", "log", "run")
 """Each for its owner alone, whatever the directory around them is."""
@@ -377,7 +380,7 @@ def status(directory: Path) -> Status | None:
 
 
 def down(directory: Path) -> bool:
-    """Ask the stack of a directory to stop and wait until it has; False when none runs there.
+    """Ask the stack of a directory to stop, wait until it has and its owner has ended; False when none runs there.
 
     An owner that does not stop within DOWN_S is killed, and the kernel ends its children. Raises Refused when even
     that does not end it, it belongs to another user, or the directory does not say which process it is.
@@ -402,9 +405,19 @@ def down(directory: Path) -> bool:
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             if owner(directory) != pid:
+                _wait_for_end(pid)
                 return True
             time.sleep(POLL_S)
     raise Refused(f"the stack in {directory} (process {pid}) does not end")
+
+
+def _wait_for_end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process = os.pidfd_open(pid)
+        try:
+            select.select([process], [], [], ENDED_S)
+        finally:
+            os.close(process)
 
 
 def _pss_bytes(pid: int) -> int | None:

@@ -1,6 +1,8 @@
 """A directory has one owner; what its files say counts only while there is one, and only if it makes sense."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,19 @@ from streams.embedded.ownership import LOCK, Owned, give_up, is_owned, own, owne
 from streams.errors import Refused
 from streams.settings import load
 
+SLOW_END = """
+import signal, sys, time
+from pathlib import Path
+from streams.embedded.ownership import give_up, own
+
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+lock = own(Path(sys.argv[1]))
+print("owned", flush=True)
+signal.sigwait({signal.SIGTERM})
+give_up(lock)
+time.sleep(0.5)
+"""
+"""A program that owns a directory, and has something left to do when it has given it up."""
 GARBAGE = [b"", b"\n", b"abc", b"-1", b"0", b"1", b"00", b"12 13", b"\xff\xfe", b"9" * 5000, "٣٣".encode()]
 
 
@@ -33,6 +48,15 @@ def test_nothing_is_killed_when_the_lock_names_no_process(tmp_path: Path, conten
     with pytest.raises(Refused, match=rf"{tmp_path / LOCK} does not say which process"):
         stack.down(tmp_path)
     give_up(lock)
+
+
+def test_down_returns_when_the_owner_has_ended_and_not_when_it_gives_the_directory_up(tmp_path: Path) -> None:
+    owning = subprocess.Popen([sys.executable, "-c", SLOW_END, str(tmp_path)], stdout=subprocess.PIPE)
+    assert owning.stdout is not None
+    assert owning.stdout.readline() == b"owned\n"
+    assert stack.down(tmp_path)
+    assert owning.poll() == 0
+    owning.stdout.close()
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"3", b"{}", b"\xff", b'{"started_at": 1, "processes": []}'])
