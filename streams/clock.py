@@ -181,7 +181,7 @@ class Clock:
         """Seconds by which this machine is ahead of the broker."""
         name = topic_name(self._settings.namespace, PROBE)
         now = self._reading()
-        async with self._producer.transaction():
+        async with kafka.told_of_fence(self._producer), self._producer.transaction():
             stamped = await self._producer.send_and_wait(
                 name, codec.encode(ClockProbe(now=now, instance=self._instance)), partition=0
             )
@@ -230,7 +230,7 @@ class Clock:
         entries = [codec.encode(self._references[key]) for key in new]
         now = self._reading()
         entries.append(codec.encode(self._heard.tick(now, self._settings.archive_after)))
-        async with self._producer.transaction():
+        async with kafka.told_of_fence(self._producer), self._producer.transaction():
             waiting = [
                 await self._producer.send(self._timeline, entry, key=b"", partition=partition)
                 for partition in range(self._partitions)

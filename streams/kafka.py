@@ -5,15 +5,15 @@ Must not know what the clients are for.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.consumer.fetcher import PartitionRecords
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalOperation, InvalidProducerIdMapping, InvalidTxnState, KafkaError, ProducerFenced
 
 from streams.delivery.agent import Record
 from streams.errors import Refused
@@ -21,6 +21,9 @@ from streams.settings import Settings
 
 CONNECT_S = 8.0
 ENDS_S = 2.0
+
+FENCED = (ProducerFenced, InvalidTxnState, InvalidProducerIdMapping)
+"""What a broker answers to a producer that another one has taken the place of, or whose transaction it has ended."""
 
 
 class Clients(Protocol):
@@ -87,6 +90,33 @@ async def connect_admin(settings: Settings, client_id: str, clients: Clients | N
     admin = (clients or Cluster(settings)).admin(client_id=client_id)
     await start(admin, settings)
     return admin
+
+
+@asynccontextmanager
+async def told_of_fence(producer: Any) -> AsyncIterator[None]:
+    """Raises ProducerFenced for whatever the client raises in the block because another producer took its place.
+
+    That may only follow from the fence: the client wraps what ended its sender, and refuses to go on with an error of
+    its own. Any other KafkaError that ended it is raised as it is.
+    """
+    try:
+        yield
+    except (KafkaError, IllegalOperation) as error:
+        reason = await _reason(producer, error)
+        if isinstance(reason, FENCED) or isinstance(reason.__cause__, FENCED):
+            raise ProducerFenced from error
+        raise reason from reason.__cause__
+
+
+async def _reason(producer: Any, error: KafkaError | IllegalOperation) -> Any:
+    """What ended the sender of a producer that raised an error; the error itself when its sender goes on."""
+    manager = producer._txn_manager  # aiokafka has no word for it; it is pinned exactly
+    if not isinstance(error, FENCED) and manager.is_fatal_error():
+        try:
+            await manager.wait_for_transaction_end()
+        except KafkaError as fatal:
+            return fatal
+    return error
 
 
 async def subscribe(consumer: Any, topics: Sequence[str], listener: Any) -> None:

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from aiokafka import TopicPartition
-from aiokafka.errors import InvalidProducerIdMapping, InvalidTxnState, KafkaError, ProducerFenced
 
 from streams.delivery import names
 from streams.delivery.task import Commit
 from streams.errors import Transient
-from streams.kafka import Clients
+from streams.kafka import Clients, told_of_fence
 from streams.partitions import partition_of
 from streams.settings import Settings
 from streams.topics import MAX_MESSAGE_BYTES
@@ -24,9 +23,6 @@ BATCH_BYTES = 512 << 10
 """Size at which a producer batch is full; a larger record is a batch of its own."""
 RETRY_MS = 20
 """The broker answers the first produce of a back-to-back transaction with NOT_ENOUGH_REPLICAS, to be asked again."""
-
-FENCED = (ProducerFenced, InvalidTxnState, InvalidProducerIdMapping)
-"""What a broker answers to a producer that another one has taken the place of, or whose transaction it has ended."""
 
 
 class Transactions:
@@ -62,7 +58,7 @@ class Transactions:
             for topic, position in commit.positions.items()
         }
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s), told_of_fence(self._producer):
                 await self._producer.begin_transaction()
                 writes = [self._write_records(commit)] if commit.sends or commit.changes else []
                 if offsets:
@@ -73,24 +69,6 @@ class Transactions:
             raise Transient(
                 f"no answer to a transaction of {self._group}, partition {self._partition}, in {self._timeout_s:g} s"
             ) from None
-        except KafkaError as error:
-            if await self._is_fenced(error):
-                raise ProducerFenced from error
-            raise
-
-    async def _is_fenced(self, error: BaseException) -> bool:
-        """Whether an error means that the transaction is no longer this producer's.
-
-        What a write raises may only follow from that: the client wraps what ended its sender, and refuses to go on.
-        """
-        manager = self._producer._txn_manager
-        errors = [error, error.__cause__]
-        if manager.is_fatal_error():
-            try:
-                await manager.wait_for_transaction_end()
-            except KafkaError as fatal:
-                errors += [fatal, fatal.__cause__]
-        return any(isinstance(known, FENCED) for known in errors)
 
     async def stop(self) -> None:
         """Close the connections; an open transaction is left to the next owner's fence."""

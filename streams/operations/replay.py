@@ -221,7 +221,7 @@ class Writer:
 
     async def _write(self, sends: Sequence[Send]) -> None:
         try:
-            async with asyncio.timeout(self._settings.transaction_timeout_s):
+            async with asyncio.timeout(self._settings.transaction_timeout_s), kafka.told_of_fence(self._producer):
                 await self._producer.begin_transaction()
                 waiting = [
                     await self._producer.send(

@@ -215,6 +215,38 @@ def test_a_fenced_owner_commits_nothing(settings: Settings) -> None:
     asyncio.run(scenario())
 
 
+def test_an_owner_that_is_fenced_between_two_sends_is_told_of_the_fence(settings: Settings) -> None:
+    """The client then refuses the second one with an error of its own, which says nothing of the fence."""
+    sends = [Send("out", b"k", b"zombie", partition=number) for number in range(2)]
+
+    async def scenario() -> None:
+        await make_topics(settings)
+        cluster = Cluster(settings)
+        zombie, owner = Transactions(settings, cluster, "first", 0), Transactions(settings, cluster, "first", 0)
+        await zombie.fence()
+        await owner.fence()
+        producer = zombie._producer
+        send_batch = producer.send_batch
+
+        async def know_the_fence() -> bool:
+            return bool(producer._txn_manager.is_fatal_error())
+
+        async def send_slowly(*what: Any, **options: Any) -> Any:
+            acknowledgement = await send_batch(*what, **options)
+            await until(know_the_fence, "the client knows of the fence")
+            return acknowledgement
+
+        producer.send_batch = send_slowly
+        try:
+            with pytest.raises(ProducerFenced):
+                await zombie.write(Commit({}, sends, {}))
+        finally:
+            await zombie.stop()
+            await owner.stop()
+
+    asyncio.run(scenario())
+
+
 def test_a_commit_larger_than_a_producer_batch_arrives_whole_and_in_order(settings: Settings) -> None:
     sends = [Send("out", b"k%d" % n, bytes(1000), (("n", b"%d" % n),), partition=n % 2) for n in range(3000)]
     changes = {b"k%d" % n: bytes(900_000 if n == 3 else 100_000) for n in range(20)}
