@@ -102,21 +102,16 @@ async def told_of_fence(producer: Any) -> AsyncIterator[None]:
     try:
         yield
     except (KafkaError, IllegalOperation) as error:
-        reason = await _reason(producer, error)
+        reason = _reason(producer, error)
         if isinstance(reason, FENCED) or isinstance(reason.__cause__, FENCED):
             raise ProducerFenced from error
         raise reason from reason.__cause__
 
 
-async def _reason(producer: Any, error: KafkaError | IllegalOperation) -> Any:
+def _reason(producer: Any, error: KafkaError | IllegalOperation) -> Any:
     """What ended the sender of a producer that raised an error; the error itself when its sender goes on."""
     manager = producer._txn_manager  # aiokafka has no word for it; it is pinned exactly
-    if not isinstance(error, FENCED) and manager.is_fatal_error():
-        try:
-            await manager.wait_for_transaction_end()
-        except KafkaError as fatal:
-            return fatal
-    return error
+    return manager.wait_for_transaction_end().exception() if manager.is_fatal_error() else error
 
 
 async def subscribe(consumer: Any, topics: Sequence[str], listener: Any) -> None:

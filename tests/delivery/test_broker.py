@@ -195,20 +195,27 @@ def test_a_worker_stops_in_good_order_and_leaves_no_file(settings: Settings, sta
     asyncio.run(scenario())
 
 
+@asynccontextmanager
+async def zombie_and_owner(settings: Settings) -> AsyncIterator[tuple[Transactions, Transactions]]:
+    """Producers of one task, of which the second has fenced the first; its topics are there."""
+    await make_topics(settings)
+    cluster = Cluster(settings)
+    zombie, owner = Transactions(settings, cluster, "first", 0), Transactions(settings, cluster, "first", 0)
+    await zombie.fence()
+    await owner.fence()
+    try:
+        yield zombie, owner
+    finally:
+        await zombie.stop()
+        await owner.stop()
+
+
 def test_a_fenced_owner_commits_nothing(settings: Settings) -> None:
     async def scenario() -> None:
-        await make_topics(settings)
-        cluster = Cluster(settings)
-        zombie, owner = Transactions(settings, cluster, "first", 0), Transactions(settings, cluster, "first", 0)
-        await zombie.fence()
-        await owner.fence()
-        try:
+        async with zombie_and_owner(settings) as (zombie, owner):
             with pytest.raises(ProducerFenced):
                 await zombie.write(Commit({}, [Send("out", b"k", b"zombie")], {"a": 5}))
             await owner.write(Commit({}, [Send("out", b"k", b"owner")], {"a": 1}))
-        finally:
-            await zombie.stop()
-            await owner.stop()
         await nothing_open(settings, "out")
         assert [record.value for record in await read(settings, "out")] == [b"owner"]
 
@@ -220,29 +227,21 @@ def test_an_owner_that_is_fenced_between_two_sends_is_told_of_the_fence(settings
     sends = [Send("out", b"k", b"zombie", partition=number) for number in range(2)]
 
     async def scenario() -> None:
-        await make_topics(settings)
-        cluster = Cluster(settings)
-        zombie, owner = Transactions(settings, cluster, "first", 0), Transactions(settings, cluster, "first", 0)
-        await zombie.fence()
-        await owner.fence()
-        producer = zombie._producer
-        send_batch = producer.send_batch
+        async with zombie_and_owner(settings) as (zombie, _):
+            producer = zombie._producer
+            send_batch = producer.send_batch
 
-        async def know_the_fence() -> bool:
-            return bool(producer._txn_manager.is_fatal_error())
+            async def know_the_fence() -> bool:
+                return bool(producer._txn_manager.is_fatal_error())
 
-        async def send_slowly(*what: Any, **options: Any) -> Any:
-            acknowledgement = await send_batch(*what, **options)
-            await until(know_the_fence, "the client knows of the fence")
-            return acknowledgement
+            async def send_slowly(*what: Any, **options: Any) -> Any:
+                acknowledgement = await send_batch(*what, **options)
+                await until(know_the_fence, "the client knows of the fence")
+                return acknowledgement
 
-        producer.send_batch = send_slowly
-        try:
+            producer.send_batch = send_slowly
             with pytest.raises(ProducerFenced):
                 await zombie.write(Commit({}, sends, {}))
-        finally:
-            await zombie.stop()
-            await owner.stop()
 
     asyncio.run(scenario())
 
